@@ -1,0 +1,95 @@
+"""The cell: worlds, servo and suction advanced together, one control period at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from assets.gripper import Cups
+from sim.apply import carton_size
+from sim.knobs import Rows
+from sim.rotations import yaw_quaternion
+from sim.servo import Servo
+from sim.suction import Suction
+from sim.worlds import Worlds, WorldState
+
+PERIOD = 0.1  # [s] actions come at 10 Hz
+SUCTION_PERIOD = 0.01  # [s] how often the suction is looked at
+
+
+@dataclasses.dataclass(frozen=True)
+class CellState:
+    """The complete state of some cells: physics, suction and the servo's memory."""
+
+    worlds: WorldState
+    suction: dict[str, np.ndarray]
+    history: np.ndarray
+
+
+class Cell:
+    """Arms with suction in many worlds. All arrays have the world as first axis; `ids` are world indices."""
+
+    def __init__(self, worlds: Worlds, cups: Cups):
+        """Drive the arms of `worlds`, with the given suction cups."""
+        self.worlds = worlds
+        self.scene = worlds.scene
+        self.substeps = round(PERIOD * self.scene.substeps_per_second)
+        self.chunk = round(SUCTION_PERIOD * self.scene.substeps_per_second)
+        self.servo = Servo(self.scene.scene.arm, worlds.nworld, PERIOD, self.substeps)
+        self.suction = Suction(worlds, cups)
+        self.home = np.array(self.scene.scene.arm.home)
+
+    def apply(self, rows: Rows, ids: np.ndarray) -> None:
+        """Write rows (one per world in `ids`) and put these worlds into the initial state."""
+        self.worlds.apply(rows, ids)
+        self.suction.apply(rows, carton_size(rows) / 2.0, ids)
+        self.servo.latency[ids] = rows["arm.latency"]
+        self.reset(ids)
+
+    def reset(self, ids: np.ndarray) -> None:
+        """Arm at home, suction off, every carton parked."""
+        self.worlds.reset(ids)
+        self.suction.reset(ids)
+        self.worlds.qpos[np.ix_(ids, self.scene.arm_qpos)] = self.home
+        self.servo.reset(np.broadcast_to(self.home, (len(ids), len(self.home))), ids)
+
+    def advance(self, targets: np.ndarray, suction: np.ndarray, ids: np.ndarray) -> None:
+        """Run one control period: joint `targets` (n, nj) [rad] to be reached, `suction` (n,) bool."""
+        self.servo.command(targets, ids)
+        self.suction.state.on[ids] = suction
+        for first in range(0, self.substeps, self.chunk):
+            wrench = self.worlds.step(self.servo.samples(first, self.chunk, ids), ids)
+            self.suction.update(wrench, self.chunk / self.scene.substeps_per_second, ids)
+
+    def put_carton(self, slot: np.ndarray, position: np.ndarray, yaw: np.ndarray, ids: np.ndarray) -> None:
+        """Set cartons (one slot per world) at `position` (n, 3) [m] of their centre, turned by `yaw`, at rest, awake."""
+        at = self.scene.slot_qpos[slot]
+        columns = np.arange(3)
+        self.worlds.qpos[ids[:, None], at[:, None] + columns] = position
+        self.worlds.qpos[ids[:, None], at[:, None] + 3 + np.arange(4)] = yaw_quaternion(yaw)
+        # The negative zero wakes a parked carton without moving it.
+        self.worlds.qvel[ids[:, None], self.scene.slot_dofs[slot][:, None] + np.arange(6)] = -0.0
+
+    def carton_poses(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions [m] (n, slots, 3) and quaternions (n, slots, 4) of all cartons."""
+        at = self.scene.slot_qpos
+        position = self.worlds.qpos[ids[:, None, None], at[None, :, None] + np.arange(3)]
+        quaternion = self.worlds.qpos[ids[:, None, None], at[None, :, None] + 3 + np.arange(4)]
+        return position, quaternion
+
+    def joints(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return joint positions [rad], velocities [rad/s] and torques [N m], (n, nj) each."""
+        dofs = np.ix_(ids, self.scene.arm_dofs)
+        positions = self.worlds.qpos[np.ix_(ids, self.scene.arm_qpos)]
+        return positions, self.worlds.qvel[dofs], self.worlds.joint_torque[dofs]
+
+    def save(self, ids: np.ndarray) -> CellState:
+        """Return the complete state of the cells `ids`."""
+        return CellState(self.worlds.save(ids), self.suction.state.take(ids), self.servo.history[ids].copy())
+
+    def restore(self, state: CellState, ids: np.ndarray) -> None:
+        """Put cells back into a saved state, bit for bit."""
+        self.worlds.restore(state.worlds, ids)
+        self.suction.state.put(ids, state.suction)
+        self.servo.history[ids] = state.history

@@ -1,0 +1,189 @@
+"""Suction: the same in every engine. Attach on proximity and seal, hold with a compliant force, break at limits.
+
+A cup seals when its lip is close to a carton's face, parallel to it and inside its edges. The sealed cups hold the
+carton through a compliant weld; the wrench measured at the lips is compared with what the cups can bear, following the
+contact model of Dex-Net 3.0 (Mahler et al., arXiv 1709.06670): the outermost cup peels off where pull and bending
+moments together exceed its vacuum force; shear and twist are limited by friction under what is left of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from assets.gripper import Cups
+from sim.knobs import Rows
+from sim.rotations import conjugate, multiply, rotate
+from sim.worlds import Worlds
+
+SEAL_GAP = 0.006  # [m] how far a lip may be from the face and still draw it in
+SEAL_TILT = np.deg2rad(6.0)  # [rad] how far the faces may be from parallel
+MINIMUM_CUPS = 3  # a carton held by fewer peels off at once
+VACUUM_TIME = 0.06  # [s] time constant of evacuating the cups
+FREE = -1
+
+
+@dataclasses.dataclass
+class SuctionState:
+    """What the gripper does in every world.
+
+    Attributes:
+        on: (n,) whether the pump is asked to draw.
+        held: (n,) slot of the carton that is held, or FREE.
+        sealed: (n,) number of sealed cups.
+        vacuum: (n,) share of the full vacuum that has built up, 0..1.
+        wrench: (n, 6) mean force [N] and torque [N m] at the lips over the last interval.
+        broken_by: (n,) 0, or why the last hold broke: an index into BREAK_REASONS.
+    """
+
+    on: np.ndarray
+    held: np.ndarray
+    sealed: np.ndarray
+    vacuum: np.ndarray
+    wrench: np.ndarray
+    broken_by: np.ndarray
+
+    def take(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Return copies of the rows `ids`, by name."""
+        return {f.name: getattr(self, f.name)[ids].copy() for f in dataclasses.fields(self)}
+
+    def put(self, ids: np.ndarray, values: dict[str, np.ndarray]) -> None:
+        """Write rows back that `take` returned."""
+        for name, value in values.items():
+            getattr(self, name)[ids] = value
+
+
+BREAK_REASONS = ("", "pulled off", "slid off", "twisted off")
+
+
+class Suction:
+    """The vacuum gripper of every world."""
+
+    def __init__(self, worlds: Worlds, cups: Cups):
+        """Watch `worlds`; `cups` are the gripper's."""
+        n = worlds.nworld
+        self.worlds, self.cups = worlds, cups
+        self.state = SuctionState(
+            on=np.zeros(n, dtype=bool),
+            held=np.full(n, FREE),
+            sealed=np.zeros(n, dtype=np.int64),
+            vacuum=np.zeros(n),
+            wrench=np.zeros((n, 6)),
+            broken_by=np.zeros(n, dtype=np.int64),
+        )
+        self._arm_of_twist = float(np.sqrt((cups.positions**2).sum(1)).mean())
+        self.half_size = np.zeros((n, worlds.scene.scene.slots, 3))
+        self.max_force = np.zeros(n)
+        self.max_moment = np.zeros((n, 2))
+        self.friction = np.zeros(n)
+
+    def apply(self, rows: Rows, half_size: np.ndarray, ids: np.ndarray) -> None:
+        """Take over strength from the knobs and the cartons' half sizes [m], (n, slots, 3)."""
+        self.half_size[ids] = half_size
+        self.max_force[ids] = rows["suction.max_force"]
+        self.max_moment[ids] = rows["suction.max_moment"]
+        self.friction[ids] = rows["suction.friction"]
+
+    def reset(self, ids: np.ndarray) -> None:
+        """Let go in the worlds `ids`."""
+        s = self.state
+        s.on[ids], s.held[ids], s.sealed[ids], s.vacuum[ids], s.wrench[ids], s.broken_by[ids] = 0, FREE, 0, 0, 0, 0
+        self.worlds.eq_active[ids] = 0
+
+    def lip_pose(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return position [m] (n, 3) and quaternion (n, 4) of the lip plane's frame, z towards the load."""
+        scene = self.worlds.scene
+        position, quaternion = self.worlds.xpos[ids, scene.cups_body], self.worlds.xquat[ids, scene.cups_body]
+        site = scene.model.site_pos[scene.suction_site], scene.model.site_quat[scene.suction_site]
+        return position + rotate(quaternion, site[0]), multiply(quaternion, site[1])
+
+    def update(self, wrench: np.ndarray, seconds: float, ids: np.ndarray) -> None:
+        """Draw in, hold or break, after an interval of `seconds` in which `wrench` (n, substeps, 6) was measured."""
+        s = self.state
+        s.wrench[ids] = np.add.reduce(wrench, axis=1) / wrench.shape[1]
+        target = s.on[ids].astype(float)
+        s.vacuum[ids] += (target - s.vacuum[ids]) * (1.0 - np.exp(-seconds / VACUUM_TIME))
+        self._release(ids[~s.on[ids] & (s.held[ids] != FREE)])
+        holding = ids[s.on[ids] & (s.held[ids] != FREE)]
+        if len(holding):
+            self._check_limits(holding)
+        seeking = ids[s.on[ids] & (s.held[ids] == FREE)]
+        if len(seeking):
+            self._seek(seeking)
+
+    def _release(self, ids: np.ndarray) -> None:
+        s, scene = self.state, self.worlds.scene
+        self.worlds.eq_active[ids, scene.welds[s.held[ids]]] = 0
+        s.held[ids], s.sealed[ids] = FREE, 0
+
+    def _check_limits(self, ids: np.ndarray) -> None:
+        s = self.state
+        share = s.sealed[ids] / len(self.cups.positions) * s.vacuum[ids]
+        force, moment = self.max_force[ids] * share, self.max_moment[ids] * share[:, None]
+        fx, fy, fz, tx, ty, tz = s.wrench[ids].T
+        pull, shear = np.maximum(fz, 0.0), np.sqrt(fx * fx + fy * fy)
+        bending = np.abs(tx) / np.maximum(moment[:, 0], 1e-9) + np.abs(ty) / np.maximum(moment[:, 1], 1e-9)
+        left = np.maximum(force - pull, 0.0)
+        # A vacuum that is still building up cannot be overloaded by the carton's own rest on the belt.
+        armed = s.vacuum[ids] > 0.5
+        pulled = armed & (pull / np.maximum(force, 1e-9) + bending > 1.0)
+        slid = armed & (shear > self.friction[ids] * left)
+        twisted = armed & (np.abs(tz) > self.friction[ids] * left * self._arm_of_twist)
+        why = np.where(pulled, 1, np.where(slid, 2, np.where(twisted, 3, 0)))
+        lost = ids[why > 0]
+        s.broken_by[lost] = why[why > 0]
+        self._release(lost)
+
+    def _seek(self, ids: np.ndarray) -> None:
+        s, scene = self.state, self.worlds.scene
+        lip, turn = self.lip_pose(ids)
+        # The carton whose box is nearest to the lip plane's centre.
+        position, quaternion = self.worlds.xpos[np.ix_(ids, scene.slot_bodies)], self.worlds.xquat[
+            np.ix_(ids, scene.slot_bodies)
+        ]
+        local = rotate(conjugate(quaternion), lip[:, None, :] - position)
+        outside = np.maximum(np.abs(local) - self.half_size[ids], 0.0)
+        slot = np.argmin((outside * outside).sum(-1), axis=1)
+        row = np.arange(len(ids))
+        half, quaternion, position = self.half_size[ids, slot], quaternion[row, slot], position[row, slot]
+        sealed = self._sealed_cups(lip, turn, position, quaternion, half)
+        got = sealed >= MINIMUM_CUPS
+        s.sealed[ids] = np.where(got, sealed, 0)
+        if not got.any():
+            return
+        who, which = ids[got], slot[got]
+        s.held[who], s.broken_by[who] = which, 0
+        self._weld(who, which, lip[got], position[got], quaternion[got])
+
+    def _sealed_cups(
+        self, lip: np.ndarray, turn: np.ndarray, position: np.ndarray, quaternion: np.ndarray, half: np.ndarray
+    ) -> np.ndarray:
+        """Count the cups that seal against the face that looks at the tool; (n,)."""
+        towards = rotate(conjugate(quaternion), rotate(turn, np.array([0.0, 0.0, 1.0])))  # tool's z in carton axes
+        axis = np.argmax(np.abs(towards), axis=1)
+        row = np.arange(len(axis))
+        side = -np.sign(towards[row, axis])
+        parallel = np.abs(towards[row, axis]) >= np.cos(SEAL_TILT)
+        cups = np.concatenate([self.cups.positions, np.zeros((len(self.cups.positions), 1))], axis=1)
+        lips = lip[:, None, :] + rotate(turn[:, None, :], cups[None])
+        local = rotate(conjugate(quaternion)[:, None, :], lips - position[:, None, :])
+        over = local * side[:, None, None] - half[:, None, :]
+        gap = np.abs(np.take_along_axis(over, axis[:, None, None], axis=2)[..., 0])
+        inside = np.abs(local) <= half[:, None, :] - self.cups.radius * 0.9
+        np.put_along_axis(inside, axis[:, None, None], True, axis=2)
+        return ((gap <= SEAL_GAP) & inside.all(-1) & parallel[:, None]).sum(1)
+
+    def _weld(
+        self, ids: np.ndarray, slot: np.ndarray, lip: np.ndarray, position: np.ndarray, quaternion: np.ndarray
+    ) -> None:
+        """Hold the carton where it is against the cups; the force acts at the lips."""
+        scene = self.worlds.scene
+        tool, tool_turn = self.worlds.xpos[ids, scene.cups_body], self.worlds.xquat[ids, scene.cups_body]
+        data = self.worlds.field("eq_data")
+        welds = scene.welds[slot]
+        data[ids, welds, 0:3] = rotate(conjugate(quaternion), lip - position)
+        data[ids, welds, 3:6] = rotate(conjugate(tool_turn), lip - tool)
+        data[ids, welds, 6:10] = multiply(conjugate(tool_turn), quaternion)
+        data[ids, welds, 10] = 1.0
+        self.worlds.eq_active[ids, welds] = 1

@@ -1,0 +1,89 @@
+"""The engine protocol: many worlds of one compiled scene, a row each. Suction, tasks and tools see only this."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+from sim.knobs import Rows
+from sim.scene import CompiledScene
+
+
+@dataclasses.dataclass(frozen=True)
+class WorldState:
+    """The complete physical state of some worlds: what `Worlds.save` returns and `Worlds.restore` takes.
+
+    Attributes:
+        state: (n, nstate) integration state.
+        fields: per-world model arrays that change while a world runs (weld poses, belt speeds).
+    """
+
+    state: np.ndarray
+    fields: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """What a camera saw in n worlds."""
+
+    rgb: np.ndarray  # (n, h, w, 3) uint8
+    depth: np.ndarray | None = None  # (n, h, w) [m], float32
+    segmentation: np.ndarray | None = None  # (n, h, w) geom id, -1 for nothing, int32
+
+
+class Worlds(Protocol):
+    """Parallel worlds of one scene.
+
+    State arrays are live: reading gives the present, writing (qpos, qvel, eq_active) acts at the next step.
+    `ids` always means an array of world indices.
+    """
+
+    scene: CompiledScene
+    nworld: int
+    qpos: np.ndarray  # (nworld, nq)
+    qvel: np.ndarray  # (nworld, nv)
+    eq_active: np.ndarray  # (nworld, neq)
+    xpos: np.ndarray  # (nworld, nbody, 3) [m]
+    xquat: np.ndarray  # (nworld, nbody, 4) wxyz
+    joint_torque: np.ndarray  # (nworld, nv) [N m], from the actuators
+
+    def field(self, name: str) -> np.ndarray:
+        """Return a model array with a leading world axis, live and writable."""
+        ...
+
+    def apply(self, rows: Rows, ids: np.ndarray) -> None:
+        """Write knob rows into the worlds `ids`; a reset has to follow."""
+        ...
+
+    def reset(self, ids: np.ndarray) -> None:
+        """Put worlds into the template's initial state, spare slots asleep."""
+        ...
+
+    def forward(self, ids: np.ndarray) -> None:
+        """Make derived arrays current after writing the state."""
+        ...
+
+    def step(self, control: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Advance by `control` (n, substeps, nu); return the load's wrench on the cups (n, substeps, 6).
+
+        Force [N], then torque [N m], about the lip plane's centre in the lips' axes: a hanging load pulls along +z.
+        """
+        ...
+
+    def wake(self, ids: np.ndarray) -> None:
+        """Wake every sleeping body of the worlds `ids`; gravity changes do not wake on their own."""
+        ...
+
+    def broken(self, ids: np.ndarray) -> list[str | None]:
+        """Say for each world why it can no longer be trusted (not finite, engine error), or None."""
+        ...
+
+    def save(self, ids: np.ndarray) -> WorldState:
+        """Return the complete state; the worlds go on exactly as they would after `restore`."""
+        ...
+
+    def restore(self, state: WorldState, ids: np.ndarray) -> None:
+        """Put worlds into a saved state, bit for bit."""
+        ...

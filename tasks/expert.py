@@ -1,0 +1,239 @@
+"""The palletizing expert: closed-form inverse kinematics and jerk-limited motion, in all worlds at once.
+
+It sees only the observation that any policy sees. The tool hangs straight down; its motion is planned in four
+coordinates that fit the cell (heading and distance from the arm's axis, height, turn of the tool) by Ruckig, one
+segment per phase, and turned into joint targets by closed-form inverse kinematics for all worlds together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import ruckig
+
+from assets.kinematics import Kinematics
+from sim.cell import PERIOD
+from sim.cell_knobs import LARGEST_CARTON
+from tasks.cell import BELT_HEIGHT, STOP, TOOL_LENGTH, Layout
+from tasks.palletizing import STATE_NAMES, SURROUNDINGS_NAMES
+
+WAIT, APPROACH, DESCEND, GRIP, LIFT, TRANSFER, LOWER, RELEASE, RETREAT = range(9)
+
+# Coordinates: heading [rad], distance [m], height [m] of the lips' centre, turn of the tool against the heading [rad].
+MAX_VELOCITY = np.array([1.5, 0.9, 0.9, 2.2])
+MAX_ACCELERATION = np.array([2.8, 2.2, 2.6, 6.0])
+MAX_JERK = np.array([14.0, 14.0, 18.0, 40.0])
+GENTLE = 0.30  # share of the height limits while a carton is set down
+HOVER = 0.10  # [m] over a carton before going down on it
+CLEAR = 0.05  # [m] between what is carried and the load below
+OVER_BELT = BELT_HEIGHT + LARGEST_CARTON[2] + 0.06  # [m] the lips pass over any carton on the conveyor
+GRIP_PERIODS, RELEASE_PERIODS = 8, 2  # how long to wait for a seal, and for the cups to let go
+LAG = 0.15  # [s] how long the arm takes to come to rest where it was sent
+TOUCH = 25.0  # [N] upward force that says the carton stands
+SET_DOWN = 0.003  # [m] above its support at which a carton is let go
+
+
+@dataclasses.dataclass
+class _Work:
+    """What each world's expert is doing: phase, time in it, joints last commanded, goal of the segment."""
+
+    phase: np.ndarray
+    ticks: np.ndarray
+    joints: np.ndarray
+    tool: np.ndarray  # (n, 4) where the tool was last commanded, in expert coordinates
+    goal: np.ndarray  # (n, 4)
+    grip: np.ndarray  # (n, 4) carton's offset from the tool when gripped: unused turn and heights, see _grip
+    suction: np.ndarray
+
+
+class PalletizingExpert:
+    """Acts on the observation of `tasks.palletizing` (fits the `Policy` contract)."""
+
+    def __init__(self, layout: Layout, nworld: int):
+        """Drive `nworld` arms of one layout."""
+        self.layout = layout
+        self.arm = layout.arm
+        self.kinematics = Kinematics(self.arm)
+        self._state = {n: i for i, n in enumerate(STATE_NAMES)}
+        self._seen = {n: i for i, n in enumerate(SURROUNDINGS_NAMES)}
+        home = np.array(self.arm.home)
+        position, rotation = self.kinematics.flange_pose(home[None])
+        at = position[0] + rotation[0, :, 2] * TOOL_LENGTH + np.array([0, 0, layout.base_height])
+        yaw = np.arctan2(rotation[0, 1, 0], rotation[0, 0, 0])
+        heading = np.arctan2(at[1], at[0])
+        self._home_joints = home
+        self._home_tool = np.array([heading, np.hypot(at[0], at[1]), at[2], _wrap(yaw - heading)])
+        self.neutral = self._home_tool[3]
+        n = nworld
+        self.work = _Work(
+            phase=np.full(n, WAIT),
+            ticks=np.zeros(n, dtype=np.int64),
+            joints=np.tile(home, (n, 1)),
+            tool=np.tile(self._home_tool, (n, 1)),
+            goal=np.tile(self._home_tool, (n, 1)),
+            grip=np.zeros((n, 4)),
+            suction=np.zeros(n, dtype=bool),
+        )
+        self._segments: list[ruckig.Trajectory | None] = [None] * n
+        self._planner = ruckig.Ruckig(4)
+
+    def reset(self, ids: np.ndarray) -> None:
+        """Start afresh in the worlds `ids`, from home."""
+        w = self.work
+        w.phase[ids], w.ticks[ids], w.suction[ids] = WAIT, 0, False
+        w.joints[ids], w.tool[ids], w.goal[ids] = self._home_joints, self._home_tool, self._home_tool
+        for i in ids:
+            self._segments[i] = None
+
+    def act(self, observation: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
+        """Return the next action chunk (n, 1, 7): joint targets [rad] and suction, for the worlds `ids`."""
+        state = observation["state"].astype(np.float64)
+        seen = observation["environment_state"].astype(np.float64)
+        for k, i in enumerate(ids):
+            self._decide(int(i), state[k], seen[k])
+        w = self.work
+        for i in ids:
+            segment = self._segments[i]
+            if segment is not None:
+                w.ticks[i] += 1
+                w.tool[i] = segment.at_time(min(w.ticks[i] * PERIOD, segment.duration))[0]
+        heading, distance, height, turn = w.tool[ids].T
+        lips = np.stack(
+            [distance * np.cos(heading), distance * np.sin(heading), height - self.layout.base_height], axis=1
+        )
+        joints, ok = self.kinematics.solve_tool_down(lips, heading + turn, w.joints[ids], TOOL_LENGTH)
+        # Where the tool cannot go the arm waits; the time limit ends such an episode.
+        w.joints[ids] = np.where(ok[:, None], joints, w.joints[ids])
+        return np.concatenate([w.joints[ids], w.suction[ids, None].astype(float)], axis=1)[:, None, :]
+
+    # ---- one world's decisions -------------------------------------------------------------------------------------
+
+    def _decide(self, i: int, state: np.ndarray, seen: np.ndarray) -> None:
+        w, s = self.work, self._seen
+        phase = int(w.phase[i])
+        arrived = self._arrived(i)
+        holding = state[self._state["suction.holding"]] > 0.5
+        if phase in (LIFT, TRANSFER, LOWER) and not holding:
+            # Lost on the way: let go, rise and look for the next one.
+            w.suction[i] = False
+            self._go(i, RETREAT, self._above(w.tool[i], self._travel_height(seen)))
+            return
+        if phase == LOWER and -state[self._state["tool.force_z"]] > TOUCH:
+            arrived = True
+        if phase == WAIT and seen[s["carton.ready"]] > 0.5 and arrived:
+            over = self._over_carton(i, seen)
+            self._go(i, APPROACH, over)
+        elif phase == WAIT and arrived and self._segments[i] is not None:
+            self._segments[i] = None
+        elif phase == APPROACH and arrived:
+            down = self._over_carton(i, seen)
+            down[2] = seen[s["carton.top"]]
+            self._go(i, DESCEND, down)
+        elif phase == DESCEND and arrived:
+            w.suction[i] = True
+            self._stay(i, GRIP)
+        elif phase == GRIP:
+            if holding:
+                w.grip[i, 0] = self._placing_turn(i, seen)
+                self._go(i, LIFT, self._above(w.tool[i], self._carry_height(seen)))
+            elif w.ticks[i] >= GRIP_PERIODS:
+                w.suction[i] = False
+                up = self._above(w.tool[i], w.tool[i, 2] + HOVER)
+                self._go(i, WAIT, up)
+            else:
+                w.ticks[i] += 1
+        elif phase == LIFT and arrived:
+            self._go(i, TRANSFER, self._over_target(i, seen, self._carry_height(seen)))
+        elif phase == TRANSFER and arrived:
+            down = self._over_target(i, seen, seen[s["target.support"]] + seen[s["carton.height"]] + SET_DOWN)
+            self._go(i, LOWER, down, gentle=True)
+        elif phase == LOWER and arrived:
+            w.suction[i] = False
+            self._stay(i, RELEASE)
+        elif phase == RELEASE:
+            w.ticks[i] += 1
+            if w.ticks[i] >= RELEASE_PERIODS:
+                self._go(i, RETREAT, self._above(w.tool[i], self._travel_height(seen)))
+        elif phase == RETREAT and arrived:
+            self._go(i, WAIT, self._waiting_place(seen))
+
+    def _arrived(self, i: int) -> bool:
+        segment = self._segments[i]
+        lag = LAG if self.work.phase[i] in (LOWER, RETREAT) else 0.0
+        return segment is None or self.work.ticks[i] * PERIOD >= segment.duration + lag
+
+    def _stay(self, i: int, phase: int) -> None:
+        w = self.work
+        w.phase[i], w.ticks[i], self._segments[i] = phase, 0, None
+
+    def _go(self, i: int, phase: int, goal: np.ndarray, gentle: bool = False) -> None:
+        """Plan a segment from where the tool was last commanded, at rest, to `goal`, at rest."""
+        w = self.work
+        limit = np.array([1.0, 1.0, GENTLE if gentle else 1.0, 1.0])
+        problem = ruckig.InputParameter(4)
+        problem.current_position, problem.target_position = w.tool[i].tolist(), goal.tolist()
+        problem.max_velocity = (MAX_VELOCITY * limit).tolist()
+        problem.max_acceleration = (MAX_ACCELERATION * limit).tolist()
+        problem.max_jerk = MAX_JERK.tolist()
+        segment = ruckig.Trajectory(4)
+        self._planner.calculate(problem, segment)
+        w.phase[i], w.ticks[i], w.goal[i], self._segments[i] = phase, 0, goal, segment
+
+    # ---- where to go -----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _above(tool: np.ndarray, height: float) -> np.ndarray:
+        goal = tool.copy()
+        goal[2] = max(height, tool[2])
+        return goal
+
+    def _safe_height(self, seen: np.ndarray, below: float) -> float:
+        """Height of the lips at which something reaching `below` under them passes over the load [m]."""
+        return float(seen[self._seen["load.top"]] + below + CLEAR)
+
+    def _travel_height(self, seen: np.ndarray) -> float:
+        """Height of the lips at which the empty gripper passes over the load and over any carton that waits [m]."""
+        return max(self._safe_height(seen, 0.0), OVER_BELT)
+
+    def _carry_height(self, seen: np.ndarray) -> float:
+        s = self._seen
+        over_belt = seen[s["carton.top"]] + CLEAR + 0.02
+        height = float(seen[s["carton.height"]])
+        here = float(seen[s["target.support"]]) + 2.0 * CLEAR + height
+        return max(self._safe_height(seen, height), over_belt, here, BELT_HEIGHT + height + 0.09)
+
+    def _over_carton(self, i: int, seen: np.ndarray) -> np.ndarray:
+        s = self._seen
+        x, y, yaw = seen[s["carton.x"]], seen[s["carton.y"]], seen[s["carton.yaw"]]
+        heading = np.arctan2(y, x)
+        turn = _nearest(yaw - heading, self.neutral, np.pi)
+        return np.array([heading, np.hypot(x, y), seen[s["carton.top"]] + HOVER, turn])
+
+    def _placing_turn(self, i: int, seen: np.ndarray) -> float:
+        """Yaw of the tool minus yaw of the carton, as gripped [rad]."""
+        w = self.work
+        return float(w.tool[i, 0] + w.tool[i, 3] - seen[self._seen["carton.yaw"]])
+
+    def _over_target(self, i: int, seen: np.ndarray, height: float) -> np.ndarray:
+        s = self._seen
+        x, y = seen[s["target.x"]], seen[s["target.y"]]
+        heading = np.arctan2(y, x)
+        yaw = seen[s["target.yaw"]] + self.work.grip[i, 0]
+        return np.array([heading, np.hypot(x, y), height, _nearest(yaw - heading, self.neutral, np.pi)])
+
+    def _waiting_place(self, seen: np.ndarray) -> np.ndarray:
+        """Over the conveyor's end, above anything that comes."""
+        x, y = STOP[0] - 0.25, STOP[1]
+        heading = np.arctan2(y, x)
+        turn = _nearest(-heading, self.neutral, np.pi)
+        return np.array([heading, np.hypot(x, y), OVER_BELT, turn])
+
+
+def _wrap(angle: float) -> float:
+    return float(np.arctan2(np.sin(angle), np.cos(angle)))
+
+
+def _nearest(angle: float, to: float, period: float) -> float:
+    """The angle equal to `angle` up to whole periods that lies nearest to `to`."""
+    return float(to + (angle - to) - period * np.round((angle - to) / period))
