@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from sim.worlds import Worlds
 
 
-
 def write_rows(worlds: Worlds, rows: Rows, ids: np.ndarray) -> None:
     """Write all knobs of `rows` (one per world in `ids`) into the worlds' model arrays."""
     _cartons(worlds, rows, ids)
@@ -35,14 +34,8 @@ def carton_size(rows: Rows) -> np.ndarray:
 
 
 def carton_mass(rows: Rows) -> np.ndarray:
-    """Return the true masses [kg], (n, slots)."""
-    return nominal_mass(rows) * (1.0 + rows["carton.mass_error"])
-
-
-def nominal_mass(rows: Rows) -> np.ndarray:
-    """Return the masses that the order states [kg], (n, slots): density times volume, within what cartons weigh."""
-    size = rows["carton.size"]
-    return np.clip(rows["carton.density"] * (size[..., 0] * size[..., 1] * size[..., 2]), 0.3, 20.0)
+    """Return the true masses [kg], (n, slots): what the order says plus what the packer got wrong."""
+    return rows["carton.mass"] * (1.0 + rows["carton.mass_error"])
 
 
 def _cartons(worlds: Worlds, rows: Rows, ids: np.ndarray) -> None:

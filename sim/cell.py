@@ -11,10 +11,11 @@ from sim.apply import carton_size
 from sim.knobs import Rows
 from sim.rotations import yaw_quaternion
 from sim.servo import Servo
-from sim.suction import Suction
+from sim.suction import FREE, Suction
 from sim.worlds import Worlds, WorldState
 
 PERIOD = 0.1  # [s] actions come at 10 Hz
+GRAVITY = 9.81  # [m/s2]
 SUCTION_PERIOD = 0.01  # [s] how often the suction is looked at
 
 
@@ -38,6 +39,8 @@ class Cell:
         self.chunk = round(SUCTION_PERIOD * self.scene.substeps_per_second)
         self.servo = Servo(self.scene.scene.arm, worlds.nworld, PERIOD, self.substeps)
         self.suction = Suction(worlds, cups)
+        self._stiffness = np.array([j.stiffness for j in self.scene.scene.arm.body.joints()])
+        self.stated_mass = np.zeros((worlds.nworld, self.scene.scene.slots))
         self.home = np.array(self.scene.scene.arm.home)
 
     def apply(self, rows: Rows, ids: np.ndarray) -> None:
@@ -45,6 +48,7 @@ class Cell:
         self.worlds.apply(rows, ids)
         self.suction.apply(rows, carton_size(rows) / 2.0, ids)
         self.servo.latency[ids] = rows["arm.latency"]
+        self.stated_mass[ids] = rows["carton.mass"]
         self.reset(ids)
 
     def reset(self, ids: np.ndarray) -> None:
@@ -59,8 +63,24 @@ class Cell:
         self.servo.command(targets, ids)
         self.suction.state.on[ids] = suction
         for first in range(0, self.substeps, self.chunk):
-            wrench = self.worlds.step(self.servo.samples(first, self.chunk, ids), ids)
+            command = self.servo.samples(first, self.chunk, ids) + self._payload_compensation(ids)[:, None, :]
+            wrench = self.worlds.step(command, ids)
             self.suction.update(wrench, self.chunk / self.scene.substeps_per_second, ids)
+
+    def _payload_compensation(self, ids: np.ndarray) -> np.ndarray:
+        """Return by how much each joint's command is raised for the load's weight [rad], (n, nj).
+
+        A robot controller that is told its payload adds the torque that the payload needs; here the payload is what the
+        order says the held carton weighs. Without this a heavy carton hangs some millimetres low and askew.
+        """
+        held = self.suction.state.held[ids]
+        weight = GRAVITY * np.where(held == FREE, 0.0, self.stated_mass[ids, np.maximum(held, 0)])
+        tip, _ = self.suction.lip_pose(ids)
+        joints = np.ix_(ids, self.scene.joints)
+        axis, lever = self.worlds.joint_axis[joints], tip[:, None, :] - self.worlds.joint_anchor[joints]
+        # Torque about each axis of the upward force that carries the weight.
+        torque = (axis[..., 0] * lever[..., 1] - axis[..., 1] * lever[..., 0]) * weight[:, None]
+        return torque / self._stiffness
 
     def put_carton(self, slot: np.ndarray, position: np.ndarray, yaw: np.ndarray, ids: np.ndarray) -> None:
         """Set cartons (one slot per world) at `position` (n, 3) [m] of their centre, turned by `yaw`, at rest, awake."""

@@ -17,7 +17,7 @@ CARTON_KNOBS = (
     Knob("carton.count", "1", 1, 64, 12, "how many cartons the load has", integer=True),
     Knob("carton.size", "m", (0.2, 0.13, 0.05), (0.8, 0.6, 0.5), (0.4, 0.3, 0.24),
          "length, width, height as the order states them", ("slot", 3)),
-    Knob("carton.density", "kg/m3", 20, 1500, 310, "mass over volume as the order states them", ("slot",)),
+    Knob("carton.mass", "kg", 0.3, 20, 7.6, "mass as the order states it", ("slot",)),
     Knob("carton.size_error", "m", -0.004, 0.004, 0.0, "true size minus stated size", ("slot", 3)),
     Knob("carton.mass_error", "1", -0.3, 0.3, 0.0, "true mass over stated mass, minus one", ("slot",)),
     Knob("carton.center_of_mass", "1", -0.2, 0.2, 0.0,

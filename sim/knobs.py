@@ -48,17 +48,21 @@ class Knob:
         return tuple(axes[a] if isinstance(a, str) else a for a in self.shape)
 
     def check(self, values: np.ndarray, where: str) -> None:
-        """Raise InputError when a value is not finite or lies outside the bounds."""
+        """Raise InputError when a value is not finite, lies outside the bounds, or is no whole number but should be."""
         values = np.asarray(values, dtype=np.float64)
         if not np.isfinite(values).all():
             raise InputError(f"{where}: knob {self.name} holds a value that is not a finite number")
         # A hair of slack: a table may hold bounds that went through text.
         slack = 1e-9 * (1.0 + np.abs(values))
-        if (values < np.asarray(self.lower) - slack).any() or (values > np.asarray(self.upper) + slack).any():
-            worst = values.min() if (values < np.asarray(self.lower) - slack).any() else values.max()
+        outside = (values < np.asarray(self.lower) - slack) | (values > np.asarray(self.upper) + slack)
+        if outside.any():
             raise InputError(
-                f"{where}: knob {self.name} = {worst:g} {self.unit} lies outside its bounds {self.lower} … {self.upper}"
+                f"{where}: knob {self.name} = {values[outside][0]:g} {self.unit} lies outside its bounds "
+                f"{self.lower} … {self.upper}"
             )
+        if self.integer and (values != np.round(values)).any():
+            wrong = values[values != np.round(values)][0]
+            raise InputError(f"{where}: knob {self.name} = {wrong:g} must be a whole number")
 
 
 class Knobs(Mapping[str, Knob]):
@@ -154,7 +158,8 @@ class Rows:
         """Read a table written by `to_parquet`.
 
         Raises:
-            InputError: the file is missing, is no Parquet, lacks a column, or holds values out of bounds.
+            InputError: the file is missing, is no Parquet, holds an unknown or malformed column, lacks `variant` or
+                `seed`, or holds values out of bounds. A knob without a column has its nominal value.
         """
         if not path.is_file():
             raise InputError(f"{path}: no such table of variants; `palletlab generate` writes one")
@@ -169,14 +174,24 @@ class Rows:
         for name in table.column_names:
             if name in ("variant", "seed"):
                 continue
-            column = table[name].combine_chunks()
-            shape = [len(table)]
-            while pa.types.is_fixed_size_list(column.type):
-                shape.append(column.type.list_size)
-                column = column.flatten()
-            columns[name] = column.to_numpy(zero_copy_only=False).reshape(shape)
+            try:
+                columns[name] = _array(table[name])
+            except (ValueError, TypeError):
+                raise InputError(f"{path}: column {name} ({table[name].type}) does not hold numbers") from None
         numbers = table["variant"].to_numpy()
         seed = int(table["seed"][0].as_py()) if len(table) else 0
         rows = Rows(knobs, columns, seed, numbers)
         rows.check(str(path))
         return rows
+
+
+def _array(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of numbers, or of lists of numbers, as an array."""
+    inner, shape = column.combine_chunks(), [len(column)]
+    while pa.types.is_fixed_size_list(inner.type) and not inner.null_count:
+        shape.append(inner.type.list_size)
+        inner = inner.flatten()
+    if pa.types.is_floating(inner.type) or pa.types.is_integer(inner.type):
+        return inner.to_numpy(zero_copy_only=False).reshape(shape)
+    # Other programs, such as pandas, write vectors as lists of any length.
+    return np.array(column.to_pylist(), np.float64)

@@ -12,7 +12,7 @@ from sim.scene import CompiledScene
 from sim.worlds import WorldState
 
 # Model arrays that change while a world runs; they belong to its state.
-RUNNING_FIELDS = ("eq_data", "geom_surfacevel", "opt.gravity")
+RUNNING_FIELDS = ("eq_data", "geom_surfacevel", "opt.gravity", "opt.sleep_tolerance")
 SPEED_LIMIT = 100.0  # [m/s, rad/s] nothing in a cell moves so fast unless the physics has blown up
 
 
@@ -36,8 +36,11 @@ class MujocoWorlds:
         self.xpos = self.batch.bind("xpos")
         self.xquat = self.batch.bind("xquat")
         self.joint_torque = self.batch.bind("qfrc_actuator")
+        self.joint_anchor = self.batch.bind("xanchor")
+        self.joint_axis = self.batch.bind("xaxis")
         self._state = [self.batch.bind(f) for f in _STATE]
         self._fields = {name: self.batch.expand(name) for name in RUNNING_FIELDS}
+        self._template = {name: field[0].copy() for name, field in self._fields.items()}
         self._errors: list[str | None] = [None] * nworld
         self._due = np.zeros(nworld)  # the time that each world must show
         self._models: list[mujoco.MjModel | None] = [None] * nworld
@@ -66,6 +69,8 @@ class MujocoWorlds:
 
     def reset(self, ids: np.ndarray) -> None:
         """Put worlds into the template's initial state, spare slots asleep."""
+        for name, field in self._fields.items():
+            field[ids] = self._template[name]
         self.batch.reset(ids)
         self._due[ids] = 0.0
         for i in ids:
@@ -78,23 +83,43 @@ class MujocoWorlds:
     def step(self, control: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Advance by `control` (n, substeps, nu); return the load's wrench on the cups (n, substeps, 6), [N, N m]."""
         substeps = control.shape[1]
+        out = {"sensordata": np.zeros((len(ids), substeps, self.scene.model.nsensordata))}
+        spec = int(mujoco.mjtState.mjSTATE_CTRL)
         try:
-            record = self.batch.rollout(
-                substeps, control, control_spec=int(mujoco.mjtState.mjSTATE_CTRL), record=("sensordata",), ids=ids
-            )["sensordata"]
+            self.batch.rollout(substeps, control, control_spec=spec, record=("sensordata",), ids=ids, out=out)
         except SimulationError as error:
+            # The engine gave up these worlds; the others have run.
             for i in error.ids:
                 self._errors[i] = self.batch.error(int(i)).splitlines()[0]
-            return np.zeros((len(ids), substeps, 6))
+            out["sensordata"][np.isin(ids, error.ids)] = 0.0
         self._due[ids] += substeps * self.scene.model.opt.timestep
-        at = self.scene.force_sensor
-        # The sensor gives what the cups do to the arm, from the parent's side; the load does the opposite to the cups.
-        return -record[:, :, at : at + 6]
+        return self._wrench(out["sensordata"])
+
+    def _wrench(self, record: np.ndarray) -> np.ndarray:
+        """Return the load's wrench on the cups from sensor readings (n, substeps, nsensordata).
+
+        Force and torque sensor read what the arm does to the cups; that carries the load and moves the cups' own mass,
+        which the accelerometer (gravity included) gives.
+        """
+        scene, model = self.scene, self.scene.model
+        force, torque, moved = (
+            record[..., at : at + 3] for at in (scene.force_sensor, scene.torque_sensor, scene.acceleration_sensor)
+        )
+        own = model.body_mass[scene.cups_body] * moved
+        center = model.body_ipos[scene.cups_body] - model.site_pos[scene.suction_site]
+        return np.concatenate([own - force, np.cross(center, own) - torque], axis=-1)
 
     def wake(self, ids: np.ndarray) -> None:
         """Wake every sleeping body: MuJoCo compares sleeping velocities bytewise with 0, and -0.0 differs."""
         velocity = self.qvel[ids]
         self.qvel[ids] = np.where(velocity == 0.0, -0.0, velocity)
+
+    def allow_sleep(self, allowed: bool, ids: np.ndarray) -> None:
+        """Let resting bodies sleep, or keep all awake: slow creep is only seen by a stack that may not sleep."""
+        tolerance = self.scene.model.opt.sleep_tolerance if allowed else 0.0
+        self.field("opt.sleep_tolerance")[ids] = tolerance
+        if not allowed:
+            self.wake(ids)
 
     def broken(self, ids: np.ndarray) -> list[str | None]:
         """Say for each world why it can no longer be trusted, or None."""

@@ -108,6 +108,7 @@ class CompiledScene:
     suction_site: int
     force_sensor: int  # address in sensordata
     torque_sensor: int
+    acceleration_sensor: int
     cameras: dict[str, int]
 
     @property
@@ -257,7 +258,11 @@ def compile_scene(scene: Scene) -> CompiledScene:
             ambient=[0.0] * 3,
             castshadow=light.shadow,
         )
-    for kind, name in ((mujoco.mjtSensor.mjSENS_FORCE, "force"), (mujoco.mjtSensor.mjSENS_TORQUE, "torque")):
+    for kind, name in (
+        (mujoco.mjtSensor.mjSENS_FORCE, "force"),
+        (mujoco.mjtSensor.mjSENS_TORQUE, "torque"),
+        (mujoco.mjtSensor.mjSENS_ACCELEROMETER, "acceleration"),
+    ):
         spec.add_sensor(name=name, type=kind, objtype=mujoco.mjtObj.mjOBJ_SITE, objname="suction")
     return _addresses(scene, spec.compile())
 
@@ -280,7 +285,7 @@ def _addresses(scene: Scene, model: mujoco.MjModel) -> CompiledScene:
             for geom in body.geoms:
                 if geom.surface is not None:
                     surfaces.setdefault(geom.surface, []).append(geom.name)
-    force, torque = ids(objects.mjOBJ_SENSOR, ["force", "torque"])
+    force, torque, acceleration = ids(objects.mjOBJ_SENSOR, ["force", "torque", "acceleration"])
     return CompiledScene(
         scene=scene,
         model=model,
@@ -298,5 +303,6 @@ def _addresses(scene: Scene, model: mujoco.MjModel) -> CompiledScene:
         suction_site=int(ids(objects.mjOBJ_SITE, ["suction"])[0]),
         force_sensor=int(model.sensor_adr[force]),
         torque_sensor=int(model.sensor_adr[torque]),
+        acceleration_sensor=int(model.sensor_adr[acceleration]),
         cameras={c.name: int(ids(objects.mjOBJ_CAMERA, [c.name])[0]) for c in scene.cameras},
     )

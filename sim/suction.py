@@ -34,7 +34,7 @@ class SuctionState:
         sealed: (n,) number of sealed cups.
         vacuum: (n,) share of the full vacuum that has built up, 0..1.
         wrench: (n, 6) mean force [N] and torque [N m] at the lips over the last interval.
-        broken_by: (n,) 0, or why the last hold broke: an index into BREAK_REASONS.
+        broken_by: (n,) why the hold broke, an index into BREAK_REASONS; 0 again once the pump is off.
     """
 
     on: np.ndarray
@@ -108,7 +108,9 @@ class Suction:
         holding = ids[s.on[ids] & (s.held[ids] != FREE)]
         if len(holding):
             self._check_limits(holding)
-        seeking = ids[s.on[ids] & (s.held[ids] == FREE)]
+        # A hold that broke has let air into the cups: they seal nothing until the pump has been off.
+        s.broken_by[ids[~s.on[ids]]] = 0
+        seeking = ids[s.on[ids] & (s.held[ids] == FREE) & (s.broken_by[ids] == 0)]
         if len(seeking):
             self._seek(seeking)
 
@@ -139,9 +141,10 @@ class Suction:
         s, scene = self.state, self.worlds.scene
         lip, turn = self.lip_pose(ids)
         # The carton whose box is nearest to the lip plane's centre.
-        position, quaternion = self.worlds.xpos[np.ix_(ids, scene.slot_bodies)], self.worlds.xquat[
-            np.ix_(ids, scene.slot_bodies)
-        ]
+        position, quaternion = (
+            self.worlds.xpos[np.ix_(ids, scene.slot_bodies)],
+            self.worlds.xquat[np.ix_(ids, scene.slot_bodies)],
+        )
         local = rotate(conjugate(quaternion), lip[:, None, :] - position)
         outside = np.maximum(np.abs(local) - self.half_size[ids], 0.0)
         slot = np.argmin((outside * outside).sum(-1), axis=1)
@@ -153,7 +156,7 @@ class Suction:
         if not got.any():
             return
         who, which = ids[got], slot[got]
-        s.held[who], s.broken_by[who] = which, 0
+        s.held[who] = which
         self._weld(who, which, lip[got], position[got], quaternion[got])
 
     def _sealed_cups(

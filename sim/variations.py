@@ -107,6 +107,8 @@ class TruncatedNormal:
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """Return values by inverting the truncated cumulative distribution."""
         mean, std = np.asarray(self.mean, np.float64), np.asarray(self.std, np.float64)
+        if not (std > 0).all():
+            raise ValueError("a truncated normal wants a standard deviation above zero")
         normal = NormalDist()
         cdf, quantile = np.vectorize(normal.cdf, otypes=[float]), np.vectorize(normal.inv_cdf, otypes=[float])
         a, b = cdf((np.asarray(self.low) - mean) / std), cdf((np.asarray(self.high) - mean) / std)
@@ -129,6 +131,8 @@ class Choice:
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """Return values picked independently for each element."""
         weights = np.ones(len(self.values)) if self.weights is None else np.asarray(self.weights, np.float64)
+        if weights.shape != (len(self.values),) or not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
+            raise ValueError("a choice wants one weight for each value, none negative")
         edges = np.cumsum(weights / weights.sum())
         edges[-1] = 1.0
         return np.asarray(self.values, np.float64)[np.searchsorted(edges, rng.random(shape), side="right")]
@@ -136,6 +140,28 @@ class Choice:
     def bounds(self) -> tuple[Any, Any]:
         """Return the least and the greatest value."""
         return min(self.values), max(self.values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Density:
+    """A mass that goes with a size: log-uniform density [kg/m3] times the volume of the row's `carton.size`, clipped."""
+
+    low: float
+    high: float
+    at_least: float
+    at_most: float
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Return densities; `masses` turns them into masses."""
+        return LogUniform(self.low, self.high).draw(rng, shape)
+
+    def masses(self, density: np.ndarray, size: np.ndarray) -> np.ndarray:
+        """Return masses [kg] (n, ...) for densities (n, ...) and sizes (n, ..., 3)."""
+        return np.clip(density * (size[..., 0] * size[..., 1] * size[..., 2]), self.at_least, self.at_most)
+
+    def bounds(self) -> tuple[Any, Any]:
+        """Return where the masses are cut."""
+        return self.at_least, self.at_most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,23 +210,56 @@ class Calibration:
             raise InputError(f"{path}: a calibration has the entries `knobs` (name: mean) and `covariance`")
         means, sizes = [], {}
         for name, value in data["knobs"].items():
-            value = np.asarray(value, dtype=np.float64)
             want = knobs.shape(name)
+            try:
+                value = np.asarray(value, dtype=np.float64)
+            except (ValueError, TypeError):
+                value = np.array(np.nan)
+            if not np.isfinite(value).all():
+                raise InputError(f"{path}: knob {name}: its mean is not made of finite numbers")
             if value.shape != want:
                 raise InputError(f"{path}: knob {name} has shape {value.shape}, this scene wants {want}")
             sizes[name] = int(value.size)
             means.append(value.reshape(-1))
-        mean = np.concatenate(means)
-        covariance = np.asarray(data["covariance"], dtype=np.float64)
-        k = len(mean)
-        sound = covariance.shape == (k, k) and np.isfinite(covariance).all() and np.allclose(covariance, covariance.T)
-        if not sound or np.linalg.eigvalsh(covariance).min() < -1e-9 * max(1.0, float(np.abs(covariance).max())):
+        if not means:
+            raise InputError(f"{path}: a calibration names at least one knob")
+        mean, k = np.concatenate(means), sum(sizes.values())
+        try:
+            covariance = np.asarray(data["covariance"], dtype=np.float64)
+        except (ValueError, TypeError):
+            covariance = np.full((k, k), np.nan)
+        if covariance.shape != (k, k) or not _is_covariance(covariance):
             raise InputError(f"{path}: covariance must be a symmetric, positive semidefinite {k} x {k} matrix")
         return Calibration(path.stem, sizes, mean, covariance)
 
 
-def _distribution(knob: Knob, says: Any, where: str) -> Distribution:
-    """Turn one entry of a variation file into a distribution, checking it against the knob's bounds."""
+def _is_covariance(matrix: np.ndarray) -> bool:
+    """Say whether a square matrix is a covariance; judged as correlations, since knobs differ in scale by millions."""
+    variance = np.diag(matrix)
+    if not np.isfinite(matrix).all() or (variance < 0).any():
+        return False
+    scale = np.sqrt(np.outer(variance, variance))
+    if (matrix[scale == 0] != 0).any():
+        return False
+    correlation = matrix / np.where(scale > 0, scale, 1.0)
+    return np.allclose(correlation, correlation.T, atol=1e-6) and float(np.linalg.eigvalsh(correlation).min()) > -1e-6
+
+
+def _flat(says: Mapping[str, Any], knobs: Knobs, prefix: str = "") -> dict[str, Any]:
+    """Join nested names with dots, down to where a knob begins; what leads to no knob keeps its name."""
+    flat: dict[str, Any] = {}
+    for key, value in says.items():
+        name = f"{prefix}{key}"
+        inside = isinstance(value, Mapping) and name not in list(knobs)
+        if inside and any(k.startswith(f"{name}.") for k in knobs):
+            flat.update(_flat(value, knobs, f"{name}."))
+        else:
+            flat[name] = value
+    return flat
+
+
+def _distribution(knob: Knob, shape: tuple[int, ...], says: Any, where: str) -> Distribution:
+    """Turn one entry of a variation file into a distribution, checking it against the knob's bounds and `shape`."""
     if not isinstance(says, Mapping):
         made: Distribution = Constant(says)
     elif len(says) != 1:
@@ -221,10 +280,12 @@ def _distribution(knob: Knob, says: Any, where: str) -> Distribution:
             elif kind == "choice":
                 values = value["values"] if isinstance(value, Mapping) else value
                 made = Choice(tuple(values), value.get("weights") if isinstance(value, Mapping) else None)
+            elif kind == "density":
+                made = Density(*(float(value[k]) for k in ("low", "high", "at_least", "at_most")))
             elif kind == "widest":
                 made = Uniform(knob.lower, knob.upper, knob.integer)
             else:
-                known = "constant, uniform, loguniform, truncnormal, choice, widest, calibration"
+                known = "constant, uniform, loguniform, truncnormal, choice, density, widest"
                 raise InputError(f"{where}: knob {knob.name}: unknown distribution {kind!r}; known: {known}")
         except (KeyError, IndexError, TypeError):
             raise InputError(f"{where}: knob {knob.name}: {kind} cannot be read from {value!r}") from None
@@ -236,10 +297,18 @@ def _distribution(knob: Knob, says: Any, where: str) -> Distribution:
         raise InputError(f"{where}: knob {knob.name}: bounds the wrong way round ({low} > {high})")
     if isinstance(made, LogUniform) and (low <= 0).any():
         raise InputError(f"{where}: knob {knob.name}: loguniform wants bounds above zero, got {low}")
-    if isinstance(made, TruncatedNormal) and (np.asarray(made.std, np.float64) <= 0).any():
-        raise InputError(f"{where}: knob {knob.name}: truncnormal wants a std above zero, got {made.std}")
     knob.check(low, where)
     knob.check(high, where)
+    if knob.integer and isinstance(made, LogUniform | TruncatedNormal):
+        raise InputError(f"{where}: knob {knob.name} is a whole number and wants constant, uniform, choice or widest")
+    # A first draw finds what the bounds do not tell: text, wrong shapes, weights or spreads that are none.
+    try:
+        with np.errstate(all="ignore"):
+            sound = made.draw(stream(0, 0, knob.name), shape)
+    except (ValueError, TypeError, IndexError, ArithmeticError):
+        sound = np.full(shape, np.nan)
+    if not np.isfinite(sound).all():
+        raise InputError(f"{where}: knob {knob.name}: {says!r} gives no values of shape {shape}")
     return made
 
 
@@ -256,7 +325,7 @@ class Variation:
     def parse(name: str, says: Mapping[str, Any], knobs: Knobs) -> Variation:
         """Build from a mapping such as a variation file holds: `{knob: number | {distribution: arguments}}`.
 
-        The key `every_knob: widest` draws every knob that is not named otherwise from all of its bounds.
+        A knob's dotted name may be written as nested mappings (`carton: {count: 12}`). The key `every_knob: widest` draws every knob that is not named otherwise from all of its bounds.
 
         Raises:
             InputError: unknown knob or distribution, or bounds that are wrong; the message names the knob.
@@ -268,9 +337,10 @@ class Variation:
         for path in [paths] if isinstance(paths, str) else paths:
             calibrations.append(Calibration.read(Path(path), knobs))
         every = says.pop("every_knob", None)
+        says = _flat(says, knobs)
         if every is not None:
             says = {**{k: {every: None} for k in knobs}, **says}
-        made = {k: _distribution(knobs[k], v, where) for k, v in says.items()}
+        made = {k: _distribution(knobs[k], knobs.shape(k), v, where) for k, v in says.items()}
         return Variation(name, knobs, made, tuple(calibrations))
 
     def sample(self, seed: int, numbers: Sequence[int] | np.ndarray) -> Rows:
@@ -279,13 +349,21 @@ class Variation:
         columns = {}
         for name, distribution in self.distributions.items():
             shape = self.knobs.shape(name)
-            columns[name] = np.stack(
-                [distribution.draw(stream(seed, int(n), name), shape) for n in numbers]
-            ) if len(numbers) else np.zeros((0, *shape))
+            columns[name] = (
+                np.stack([distribution.draw(stream(seed, int(n), name), shape) for n in numbers])
+                if len(numbers)
+                else np.zeros((0, *shape))
+            )
         for calibration in self.calibrations:
             drawn = [calibration.draw(seed, int(n), self.knobs) for n in numbers]
             for name in calibration.sizes:
                 columns[name] = np.stack([d[name] for d in drawn])
+        for name, distribution in self.distributions.items():
+            if isinstance(distribution, Density):
+                size = columns.get("carton.size")
+                if size is None:
+                    size = np.broadcast_to(self.knobs.nominal("carton.size"), (*columns[name].shape, 3))
+                columns[name] = distribution.masses(columns[name], size)
         rows = Rows(self.knobs, columns, seed, numbers)
         rows.check(f"variation {self.name}")
         return rows

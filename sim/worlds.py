@@ -47,6 +47,8 @@ class Worlds(Protocol):
     eq_active: np.ndarray  # (nworld, neq)
     xpos: np.ndarray  # (nworld, nbody, 3) [m]
     xquat: np.ndarray  # (nworld, nbody, 4) wxyz
+    joint_anchor: np.ndarray  # (nworld, njnt, 3) [m] a point on each joint's axis
+    joint_axis: np.ndarray  # (nworld, njnt, 3) its direction
     joint_torque: np.ndarray  # (nworld, nv) [N m], from the actuators
 
     def field(self, name: str) -> np.ndarray:
@@ -74,6 +76,10 @@ class Worlds(Protocol):
 
     def wake(self, ids: np.ndarray) -> None:
         """Wake every sleeping body of the worlds `ids`; gravity changes do not wake on their own."""
+        ...
+
+    def allow_sleep(self, allowed: bool, ids: np.ndarray) -> None:
+        """Let resting bodies sleep, or keep all awake: slow creep is only seen by a stack that may not sleep."""
         ...
 
     def broken(self, ids: np.ndarray) -> list[str | None]:

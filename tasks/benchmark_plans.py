@@ -85,10 +85,11 @@ def executable(
 ) -> Executable:
     """Make a benchmark plan executable.
 
-    The cartons are spread about the centre of the pallet by the smallest scale that opens the gap of the rules between all
-    side-by-side cartons (at most `max_scale`), and the load is centred if it sticks out less then. A carton that still
-    breaks a rule, that cannot be reached, or that the benchmark left out goes to further pallets, which our planner fills.
-    The benchmark's own choice of what stands on what is kept: its first pallet need not be heavier below, nor slender.
+    The cartons are spread about the centre of the pallet by the smallest scale that opens the gap of the rules between
+    all side-by-side cartons (at most `max_scale`), and the load is centred if it sticks out less then. A carton that
+    still breaks a rule, that cannot be reached, or that the benchmark left out goes to further pallets, which our
+    planner fills. The benchmark's own choice of what stands on what is kept: its pallet may be slender, and heavier
+    cartons may stand on lighter ones.
 
     Args:
         items: the benchmark's plan.
@@ -151,7 +152,9 @@ def _item(entry: Any, where: str, path: Path) -> PlannedItem:
         x, y, z = (float(value) / 1000 for value in entry["flb_coordinates"])
         sequence = int(entry["item"]["sequence"])
     except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: {where}: three flb_coordinates [mm] and a whole sequence number are needed") from None
+        raise InputError(
+            f"{path}: {where}: three flb_coordinates [mm] and a whole sequence number are needed"
+        ) from None
     if entry["orientation"] not in (0, 1) or not all(math.isfinite(value) for value in (x, y, z)):
         raise InputError(f"{path}: {where}: orientation 0 or 1 and finite flb_coordinates are needed")
     # The benchmark's yaw is that of the item as listed; our length is always the longer side.
@@ -168,7 +171,7 @@ def _indices(items: Sequence[PlannedItem], order: Order) -> list[int]:
         index = item.sequence - 1
         if not 0 <= index < len(order.cartons) or order.cartons[index] != item.carton or index in indices:
             raise InputError(
-                f"order {order.name}: the plan's item {item.sequence} ({item.carton.article}) is not that of the order; "
+                f"order {order.name}: the plan's item {item.sequence} ({item.carton.article}) is not the order's; "
                 "give the plan that was made for this order"
             )
         indices.append(index)

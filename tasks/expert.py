@@ -78,7 +78,7 @@ class PalletizingExpert:
         self._segments: list[ruckig.Trajectory | None] = [None] * n
         self._planner = ruckig.Ruckig(4)
 
-    def reset(self, ids: np.ndarray) -> None:
+    def reset(self, ids: np.ndarray, variants: np.ndarray) -> None:
         """Start afresh in the worlds `ids`, from home."""
         w = self.work
         w.phase[ids], w.ticks[ids], w.suction[ids] = WAIT, 0, False
@@ -160,7 +160,7 @@ class PalletizingExpert:
 
     def _arrived(self, i: int) -> bool:
         segment = self._segments[i]
-        lag = LAG if self.work.phase[i] in (LOWER, RETREAT) else 0.0
+        lag = LAG if self.work.phase[i] in (DESCEND, LOWER, RETREAT) else 0.0
         return segment is None or self.work.ticks[i] * PERIOD >= segment.duration + lag
 
     def _stay(self, i: int, phase: int) -> None:

@@ -39,8 +39,8 @@ class Order:
 def read_orders(path: str | Path) -> dict[str, Order]:
     """Read the orders of a file, by name.
 
-    `.json` is the form of the BED-BPP benchmark (a dict of orders, each with an `item_sequence`; lengths in mm, masses in
-    kg; https://github.com/floriankagerer/bed-bpp-env); `.csv` is one order, named like the file, with the columns
+    `.json` is the form of the BED-BPP benchmark (a dict of orders, each with an `item_sequence`; lengths in mm, masses
+    in kg; https://github.com/floriankagerer/bed-bpp-env); `.csv` is one order, named like the file, with the columns
     article, length_mm, width_mm, height_mm, weight_kg and, if wished, quantity. A carton that is wider than long is
     turned, so that its length is its longer side.
 
@@ -55,7 +55,9 @@ def read_orders(path: str | Path) -> dict[str, Order]:
         if not content:
             raise InputError(f"{path}: no orders inside; at least one order with an 'item_sequence' is needed")
         return {name: Order(name, _json_cartons(path, name, order)) for name, order in content.items()}
-    raise InputError(f"{path}: orders are read from .json (BED-BPP) or .csv files, not from '{path.suffix or path.name}'")
+    raise InputError(
+        f"{path}: orders are read from .json (BED-BPP) or .csv files, not from '{path.suffix or path.name}'"
+    )
 
 
 def check_order(
@@ -101,7 +103,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: malformed JSON in line {error.lineno}, column {error.colno}: {error.msg}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: an object that maps names of orders to orders is needed, not a {type(content).__name__}")
+        raise InputError(
+            f"{path}: an object that maps names of orders to orders is needed, not a {type(content).__name__}"
+        )
     return content
 
 
@@ -112,7 +116,9 @@ def carton_of_item(item: Any, where: str, path: Path) -> tuple[Carton, bool]:
         InputError: one line with the file and `where` in it.
     """
     if not isinstance(item, Mapping):
-        raise InputError(f"{path}: {where}: an object with article, length/mm, width/mm, height/mm, weight/kg is needed")
+        raise InputError(
+            f"{path}: {where}: an object with article, length/mm, width/mm, height/mm, weight/kg is needed"
+        )
     fields = ("length/mm", "width/mm", "height/mm", "weight/kg")
     for field in ("article", *fields):
         if field not in item:

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from sim.apply import carton_size, nominal_mass
+from sim.apply import carton_mass, carton_size
 from sim.cell import PERIOD, Cell
 from sim.knobs import Rows
 from sim.rotations import yaw_of
@@ -87,7 +87,10 @@ class Palletizing:
         )
         self.count = np.zeros(n, dtype=np.int64)
         self.size = np.zeros((n, slots, 3))  # true sizes [m]
+        self.mass = np.zeros((n, slots))  # true masses [kg]
         self.stated_mass = np.zeros((n, slots))
+        self.strength = np.zeros((n, slots))  # compression that crushes [N]
+        self.test_direction = np.zeros(n)  # [rad]
         self.target = np.zeros((n, slots, 3))  # planned centre of the base, world frame [m]
         self.target_yaw = np.zeros((n, slots))
         self.arrival = np.zeros((n, slots, 2))  # offset [m], turn [rad]
@@ -107,7 +110,8 @@ class Palletizing:
         s.status[ids], s.idle[ids], s.period[ids], s.running[ids], s.press[ids] = PARKED, 0, 0, False, 0.0
         self.count[ids] = rows["carton.count"].astype(np.int64)
         self.size[ids] = carton_size(rows)
-        self.stated_mass[ids] = nominal_mass(rows)
+        self.mass[ids], self.stated_mass[ids] = carton_mass(rows), rows["carton.mass"]
+        self.strength[ids], self.test_direction[ids] = rows["carton.strength"], rows["test.direction"]
         self.target[ids] = self.layout.pallet_to_world(rows["plan.position"])
         self.target_yaw[ids] = rows["plan.yaw"] + PALLET_YAW
         self.arrival[ids, :, 0] = rows["carton.arrival_offset"]
@@ -326,8 +330,8 @@ class Palletizing:
     def _support(self, ids: np.ndarray, slot: np.ndarray) -> np.ndarray:
         """Return the height [m] on which the carton in `slot` will stand: the highest thing below its planned base."""
         top, position = self._on_pallet(ids)
-        span = self._footprint(self.target_yaw[ids, slot], self.size[ids, slot])
-        other = self._footprint(self.target_yaw[ids], self.size[ids])
+        span = self.footprint(self.target_yaw[ids, slot], self.size[ids, slot])
+        other = self.footprint(self.target_yaw[ids], self.size[ids])
         apart = np.abs(position[..., :2] - self.target[ids, slot, None, :2]) - (other + span[:, None]) / 2
         below = (apart < -0.02).all(-1)
         row = np.arange(len(ids))
@@ -336,7 +340,7 @@ class Palletizing:
         return np.maximum(np.where(below, top, -np.inf).max(1), deck)
 
     @staticmethod
-    def _footprint(yaw: np.ndarray, size: np.ndarray) -> np.ndarray:
+    def footprint(yaw: np.ndarray, size: np.ndarray) -> np.ndarray:
         """Return extents along world x and y [m], (..., 2), of cartons whose yaw is a multiple of 90 degrees."""
         across = np.abs(np.cos(yaw)) < 0.5
         return np.stack(

@@ -1,7 +1,7 @@
 """Our packing planner: stacks an order on as few pallets as it takes, in loads that survive tilting and braking."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,23 +23,26 @@ class Weights:
     """What the planner likes; every term is a cost and about 1 large.
 
     Position of a carton: `top` height of its top [m]; `slender` slenderness of the pile it completes, squared, over its
-    limit; `bare` share of the base that hangs free; `spare` share of the supporter's top that is left over; `apart` share
-    of the sides without a near neighbour; `level` not making an area level with a neighbour; `outside` height times
-    distance from the middle.
+    limit; `bare` share of the base that hangs free; `spare` share of the supporter's top that is left over; `apart`
+    share of the sides without a near neighbour; `level` not making an area level with a neighbour; `inside` height
+    times nearness to the middle (cartons at the edges first pack tightest); `border` a slender pile far from the middle
+    along its thin direction; `brace` not holding up a slender neighbour.
+    `row` is a limit, not a cost: cartons whose row of neighbours is more slender come off again (see
+    `slenderness_of_rows`).
     Finished load: `left` share of the volume that did not fit; `lean` how easily cartons topple, row by row;
     `height` mean height of the mass [m].
     """
 
-    top: float = 1.0
+    top: float = 2.0
     slender: float = 0.6
     bare: float = 0.5
     spare: float = 0.3
     apart: float = 0.25
     level: float = 0.1
-    outside: float = 0.1
+    inside: float = 0.6
     border: float = 3.0
     brace: float = 0.6
-    row: float = 1.9
+    row: float = 1.7
     left: float = 20.0
     lean: float = 1.0
     height: float = 0.5
@@ -65,8 +68,8 @@ def plan_order(
         order: the cartons.
         rules: hard rules that every placement keeps.
         weights: preferences.
-        reachable: says whether the arm can place a carton, given those already on the pallet (in its frame); called only
-            for positions that keep all other rules, best first.
+        reachable: says whether the arm can place a carton, given those already on the pallet (in its frame); called
+            only for positions that keep all other rules, best first.
         max_pallets: most pallets to use.
         tries: loads to try per pallet.
         restarts: plans to try for the whole order; the one with fewest pallets, then the steadiest, is kept.
@@ -83,7 +86,9 @@ def plan_order(
         cost = sum(_cost_of_load(load_of(order, pallet, rules), weights) for pallet in pallets)
         plans.append(((len(remaining), len(pallets), cost), restart, pallets, remaining))
     _, _, pallets, remaining = min(plans, key=lambda plan: plan[:2])
-    unplaced = tuple((carton, _reason(order.cartons[carton], rules, len(pallets) >= max_pallets)) for carton in remaining)
+    unplaced = tuple(
+        (carton, _reason(order.cartons[carton], rules, len(pallets) >= max_pallets)) for carton in remaining
+    )
     if not pallets:
         reason = f"carton {unplaced[0][0] + 1}: {unplaced[0][1]}" if unplaced else "it has no cartons"
         raise InputError(f"order {order.name}: no carton can be placed; {reason}")
@@ -123,7 +128,9 @@ def _search(
     """Loads made of the remaining cartons, best first."""
     scored = []
     for number in range(tries):
-        load, placements = _pack(order, _sequence(order, remaining, rng, number), rules, weights, None)
+        load, placements = _pack(
+            order, _sequence(order, remaining, rng, number), rules, _varied(weights, rng, number), None
+        )
         if placements:
             left = 1 - _volume(order, [p.carton for p in placements]) / _volume(order, remaining)
             scored.append((_cost_of_load(load, weights) + weights.left * left, number, placements))
@@ -142,6 +149,14 @@ def _replay(
     sequence = [placement.carton for placement in load]
     sequence += [carton for carton in remaining if carton not in set(sequence)]
     return _pack(order, sequence, rules, weights, reachable)[1]
+
+
+def _varied(weights: Weights, rng: np.random.Generator, number: int) -> Weights:
+    """The weights of one try: the first is as given, the others stress height, contact or the middle differently."""
+    if number == 0:
+        return weights
+    top, apart, inside = np.exp(rng.uniform(-1.0, 1.0, 3))
+    return replace(weights, top=weights.top * top, apart=weights.apart * apart, inside=weights.inside * inside)
 
 
 def _sequence(order: Order, remaining: Sequence[int], rng: np.random.Generator, number: int) -> list[int]:
@@ -186,7 +201,7 @@ def _pack(
 
 
 def _steady(load: Load, limit: float) -> Bools:
-    """Which cartons of a load stay: not those that would topple, nor what stands on them, nor what then lacks a brace."""
+    """Which cartons stay: not those that would topple, nor what stands on them, nor what then lacks a brace."""
     keep = np.ones(load.count, dtype=np.bool_)
     overlap = np.minimum(load.high[:, None, :2], load.high[:, :2]) - np.maximum(load.low[:, None, :2], load.low[:, :2])
     stands_on = (overlap > 0).all(axis=2) & (np.abs(load.low[:, None, 2] - load.high[:, 2]) <= load.rules.level)
@@ -215,7 +230,7 @@ def _best_place(
         sizes.append(np.broadcast_to(size, low.shape))
         alongs.append(np.full(len(low), yaw == 0.0))
     low, size, along_x = np.concatenate(lows), np.concatenate(sizes), np.concatenate(alongs)
-    kept, found = load.remaining_ok(low, size, carton.mass, along_x)
+    kept, found = load.admissible(low, size, carton.mass, along_x)
     low, size, along_x = low[kept], size[kept], along_x[kept]
     cost = _cost_of_positions(load, low, size, found, weights)
     for i in np.argsort(cost, kind="stable")[: 1 if reachable is None else _REACH_CHECKS]:
@@ -236,7 +251,8 @@ def _corner_points(load: Load, size: Floats) -> Floats:
     floor = low[:, 2] < rules.level
     axes = []
     for axis in (0, 1):
-        ends = [[-deck[axis], deck[axis] - size[axis]], high[floor, axis] + rules.gap]
+        edges = np.array([rules.pallet_size[axis] / 2, deck[axis]])
+        ends = [-edges, edges - size[axis], high[floor, axis] + rules.gap]
         ends.append(low[floor, axis] - rules.gap - size[axis])
         if size[2] > _THIN * size[axis]:
             ends.append(np.array([-0.2, 0.0, 0.2]) - size[axis] / 2)  # inside, with room for neighbours to hold it
@@ -277,7 +293,7 @@ def _cost_of_positions(load: Load, low: Floats, size: Floats, found: Findings, w
     # A slender pile belongs inside, where neighbours hold it on both sides of its thin direction.
     thin = np.maximum(found.top[:, None] / found.widths - 1.5, 0.0)
     cost += weights.border * (np.minimum(thin, 1.0) * middle).max(axis=1)
-    cost += weights.outside * found.top * middle.sum(axis=1)
+    cost -= weights.inside * found.top * middle.sum(axis=1)
     if not load.count:
         return cost
     areas = (load.high - load.low)[:, :2].prod(axis=1)
@@ -306,8 +322,8 @@ def _cost_of_load(load: Load, weights: Weights) -> float:
 
 
 def lean(load: Load) -> float:
-    """How easily the load's cartons topple: the sum over its cartons of the worst slenderness beyond a safe one, squared."""
-    return float((np.maximum(slenderness_of_rows(load) - 1.7, 0.0) ** 2).max(axis=1).sum())
+    """How easily a load topples: the sum over its cartons of the worst slenderness beyond a safe one, squared."""
+    return float((np.maximum(slenderness_of_rows(load) - 1.5, 0.0) ** 2).max(axis=1).sum())
 
 
 def slenderness_of_rows(load: Load, keep: Bools | None = None) -> Floats:
@@ -322,7 +338,9 @@ def slenderness_of_rows(load: Load, keep: Bools | None = None) -> Floats:
     for column, (axis, sign) in enumerate(((0, 1), (0, -1), (1, 1), (1, -1))):
         face = high[:, axis] if sign > 0 else -low[:, axis]
         back = low[:, axis] if sign > 0 else -high[:, axis]
-        ahead = (back[None, :] >= face[:, None]) & (back[None, :] - face[:, None] < 0.03) & (overlap[..., 1 - axis] > 0.03)
+        ahead = (
+            (back[None, :] >= face[:, None]) & (back[None, :] - face[:, None] < 0.03) & (overlap[..., 1 - axis] > 0.03)
+        )
         ahead &= high[None, :, 2] > low[:, None, 2] + 0.6 * (high - low)[:, None, 2]  # reaches up the side far enough
         ahead &= here
         row = np.zeros(load.count)
@@ -344,4 +362,6 @@ def _reason(carton: Carton, rules: Rules, full: bool) -> str:
         return f"{length:.3f} x {width:.3f} m is larger than the pallet of {deck[0]:.3f} x {deck[1]:.3f} m"
     if height > room:
         return f"{height:.3f} m is higher than the {room:.3f} m that the height limit leaves above the pallet"
-    return "no room on the pallets allowed" if full else "the arm reaches no place for it, or it breaks a rule of stacking"
+    return (
+        "no room on the pallets allowed" if full else "the arm reaches no place for it, or it breaks a rule of stacking"
+    )

@@ -43,7 +43,8 @@ class Plan:
         """The plan as plain lists and numbers, fit for JSON."""
         return {
             "pallets": [
-                [{"carton": p.carton, "position": list(p.position), "yaw": p.yaw} for p in pallet] for pallet in self.pallets
+                [{"carton": p.carton, "position": list(p.position), "yaw": p.yaw} for p in pallet]
+                for pallet in self.pallets
             ],
             "unplaced": [[carton, reason] for carton, reason in self.unplaced],
         }

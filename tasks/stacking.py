@@ -1,7 +1,7 @@
 """What a load may look like: the rules of stacking, examined for many positions of a carton at once.
 
-A load is described in the pallet frame (origin at the centre of the deck's top, x along its length) by the corners of its
-cartons, which stand axis-aligned.
+A load is described in the pallet frame (origin at the centre of the deck's top, x along its length) by the corners of
+its cartons, which stand axis-aligned.
 """
 
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ class Rules:
         level: tops that differ by no more than this carry a carton together [m].
         mass_ratio: a carton weighs at most this many times as much as each carton that it stands on: heavier below.
         center_margin: how far inside its support polygon the centre of a carton lies [m].
-        slenderness: for every joint below a carton, twice the height of the centre of mass of the pile above it over the
-            joint's width is at most this (for an even pile that is height over width; one that is heavier below may be
-            higher). A carton on the deck itself may be as slender as it is.
-        gripper: length (along the carton's), width and height of the box that the gripper takes up on a carton's top [m].
+        slenderness: for every joint below a carton, twice the height of the centre of mass of the pile above it over
+            the joint's width is at most this (for an even pile that is height over width; one that is heavier below
+            may be higher). A carton on the deck itself may be as slender as it is.
+        gripper: length (along the carton's), width and height of the box that the gripper takes up on its top [m].
         column: width and depth of the column above the gripper that the arm takes up [m].
         gripper_clearance: distance of gripper and arm from taller neighbours [m].
     """
@@ -49,7 +49,7 @@ class Rules:
     level: float = 0.001
     mass_ratio: float = 1.15
     center_margin: float = 0.01
-    slenderness: float = 2.3
+    slenderness: float = 2.2
     gripper: tuple[float, float, float] = (0.26, 0.16, 0.20)
     column: tuple[float, float] = (0.20, 0.20)
     gripper_clearance: float = 0.005
@@ -70,6 +70,7 @@ class Findings:
         mass_ratio: mass over that of the lightest supporter; 0 on the deck.
         slenderness: of the pile that the carton completes.
         widths: smallest width of the contact below the carton along x and y [m], shape (C, 2).
+        extra: how much wider along x and y all supporters together are than the main one [m], shape (C, 2).
         main: index of the supporter with the largest contact, -1 on the deck.
         ok: all rules are kept.
     """
@@ -99,8 +100,8 @@ class Load:
         self._low = np.zeros((capacity, 3))
         self._high = np.zeros((capacity, 3))
         self._mass = np.zeros(capacity)
-        # The joints below each carton down to the deck: height, width along x and y, mass of the pile above and its first
-        # moment (mass times height). Unused ones are wide.
+        # The joints below each carton down to the deck: height, width along x and y, mass of the pile above and its
+        # first moment (mass times height). Unused ones are wide.
         self._joints = np.zeros((capacity, _MAX_DEPTH, 5))
         self._joints[:, :, 1:4] = 1e9
         self._depth = np.zeros(capacity, dtype=np.int64)
@@ -146,10 +147,16 @@ class Load:
         heights = 2 * (joints[..., 4] / joints[..., 3] - joints[..., 0])
         return (heights / (joints[..., 1 + axis] + widening[:, None])).max(axis=1)
 
-    def remaining_ok(self, low: Floats, size: Floats, mass: float, along_x: Bools) -> tuple[NDArray[np.int64], Findings]:
+    def admissible(self, low: Floats, size: Floats, mass: float, along_x: Bools) -> tuple[NDArray[np.int64], Findings]:
         """Indices of the positions that keep all rules, and the findings for just those.
 
         Cheap rules are examined first, for speed.
+
+        Args:
+            low: lower corners [m], shape (C, 3).
+            size: extents along x, y, z [m], shape (C, 3).
+            mass: of the carton [kg].
+            along_x: whether its length lies along x, shape (C,).
         """
         rules, deck = self.rules, np.array(self.rules.pallet_size) / 2 + self.rules.overhang + _EPSILON
         high = low + size
@@ -163,11 +170,10 @@ class Load:
             hit = (beside & (self.high[:, 2] > lo[..., 2] + rules.level)).any(axis=1)
             touching = (np.abs(self.high[:, 2] - lo[..., 2]) <= rules.level) & (overlap > 0).all(axis=2)
             area = (touching * overlap[..., 0] * overlap[..., 1]).sum(axis=1)
-            base = size[index, 0] * size[index, 1] if size.ndim == 2 else size[0] * size[1]
+            base = size[index, 0] * size[index, 1]
             supported = (lo[:, 0, 2] < _EPSILON) | (area >= (rules.support - _EPSILON) * base)
             index = index[~hit & supported]
-        sizes = size[index] if size.ndim == 2 else np.broadcast_to(size, (index.size, 3))
-        found = self.examine(low[index], sizes, mass, along_x[index])
+        found = self.examine(low[index], size[index], mass, along_x[index])
         return index[found.ok], _select(found, found.ok)
 
     def examine(self, low: Floats, size: Floats, mass: float, along_x: Bools) -> Findings:
@@ -235,7 +241,8 @@ class Load:
     ) -> Bools:
         """Whether centres (C, 2) lie within the convex hull of the contacts, by its extent in 24 directions."""
         margin = self.rules.center_margin
-        inside = ((span_low + margin <= center) & (center <= span_high - margin)).all(axis=1)
+        ends = np.minimum(center - span_low, span_high - center)
+        inside: Bools = np.asarray(ends.min(axis=1) >= margin)
         shared = np.flatnonzero(inside & (touching.sum(axis=1) > 1))
         if shared.size:
             corners = np.where(_DIRECTIONS[:, None, None] > 0, high[shared], low[shared])  # (24, S, n, 2)
@@ -254,7 +261,7 @@ class Load:
             reach = extent + rules.gripper_clearance - _EPSILON
             near = (center - reach)[:, None] < self.high[:, :2]
             near &= (center + reach)[:, None] > self.low[:, :2]
-            hits |= (near.all(axis=2) & (self.high[:, 2] > bottom[:, None] + rules.level)).any(axis=1)
+            hits = hits | (near.all(axis=2) & (self.high[:, 2] > bottom[:, None] + rules.level)).any(axis=1)
         return hits
 
 

@@ -8,11 +8,12 @@ all that a world needs.
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
+import yaml
 
-from assets.errors import InputError
-from sim.apply import nominal_mass
+from assets.errors import InputError, unknown
 from sim.cell_knobs import CELL_KNOBS, camera_knobs
 from sim.knobs import Knob, Knobs, Rows
 from sim.variations import Variation
@@ -39,6 +40,15 @@ def palletizing_knobs(slots: int) -> Knobs:
     """Return the knobs of the palletizing cell with `slots` cartons."""
     knobs = CELL_KNOBS + camera_knobs("cell") + camera_knobs("wrist") + PALLETIZING_KNOBS
     return Knobs(knobs, {"slot": slots, "joint": 6})
+
+
+def variation_named(name: str, knobs: Knobs) -> Variation:
+    """Return a variation of `conf/variation`, e.g. "nominal"; InputError names the nearest ones if there is none."""
+    folder = Path(__file__).parents[1] / "conf" / "variation"
+    known = sorted(p.stem for p in folder.glob("*.yaml"))
+    if name not in known:
+        raise unknown("variation", name, known)
+    return Variation.parse(name, yaml.safe_load((folder / f"{name}.yaml").read_text()), knobs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +82,7 @@ def plan_rows(rows: Rows, planner: Planner) -> Rows:
         cartons = tuple(
             Carton(f"slot {k}", (float(s[0]), float(s[1]), float(s[2])), float(m))
             for k, (s, m) in enumerate(
-                zip(rows["carton.size"][i, :count], nominal_mass(rows.take([i]))[0, :count], strict=True)
+                zip(rows["carton.size"][i, :count], rows["carton.mass"][i, :count], strict=True)
             )
         )
         placements = planner.plan(Order(f"variant {rows.numbers[i]}", cartons)).pallets[0]
@@ -122,7 +132,7 @@ def rows_of_order(
         for slot, placement in enumerate(placements):
             carton = order.cartons[placement.carton]
             columns["carton.size"][i, slot] = carton.size
-            columns["carton.density"][i, slot] = carton.mass / float(np.prod(carton.size))
+            columns["carton.mass"][i, slot] = carton.mass
         columns["carton.count"][i] = len(placements)
         columns["pallet.prefill"][i] = 0
         columns["plan.position"][i, : len(placements)] = [p.position for p in placements]

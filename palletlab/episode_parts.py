@@ -1,0 +1,236 @@
+"""What a page shows of recorded episodes: videos, plots over time with events, cartons; and the knobs of all.
+
+Reads what `tasks.rollout` keeps with an episode: its row, events and verdict. Cartons are counted from 0, as in these.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from palletlab.media import browser_mp4
+from palletlab.page import Cell, badge, table, video
+from palletlab.plots import Column, Mark, column_plot, legend, line_plot
+from sim.knobs import Knob
+from tasks import lerobot_format as lerobot
+from tasks.dataset_reader import Dataset
+from tasks.variants import palletizing_knobs
+
+EVENT_COLORS = {
+    "arrived": "var(--soft)",
+    "attached": "var(--s2)",
+    "released": "var(--s0)",
+    "lost": "var(--bad)",
+}
+OTHER_EVENT = "var(--s3)"
+MOST_ROWS = 500  # of the table of knobs: a page is to be looked at, Parquet is there for more
+Events = Sequence[Mapping[str, Any]]
+
+
+def episode_part(dataset: Dataset, number: int, *, video_bytes: int) -> str:
+    """An episode as HTML: outcome, videos side by side, plots, cartons; each video of about `video_bytes` at most."""
+    columns, told = dataset.episode(number), dataset.metadata(number)
+    events: Events = told.get("events", [])
+    times = columns["timestamp"]
+    state = columns[lerobot.STATE]
+    places = {name: place for place, name in enumerate(dataset.features.state_names)}
+    marks = [
+        Mark(event["time"], event_color(event["event"]), f"{event['time']:.1f} s: {_event_told(event)}")
+        for event in events
+    ]
+
+    def lines(start: str, end: str = "") -> dict[str, Any]:
+        chosen = [name for name in places if name.startswith(start) and name.endswith(end)]
+        return {name.removeprefix(start).removesuffix(end): state[:, places[name]] for name in chosen}
+
+    drawn = [
+        ("Joint position", "rad", lines("joint", ".position"), None),
+        ("Joint torque", "N m", lines("joint", ".torque"), None),
+        ("Suction", "1", lines("suction."), (0.0, 1.0)),
+        ("Tool force", "N", lines("tool.force_"), None),
+    ]
+    plots = [
+        line_plot(title, unit, times, values, marks=marks, y_range=y_range)
+        for title, unit, values, y_range in drawn
+        if values
+    ]
+    files = lerobot.episode_files(dataset.root, number, dataset.features.cameras)
+    videos = [video(browser_mp4(path, video_bytes), f"camera {name}") for name, path in files.videos.items()]
+    kinds = list(dict.fromkeys(event["event"].split(":")[0] for event in events))
+    reasons = "; ".join(reasons_of(told))
+    seconds = dataset.lengths[number] / dataset.features.fps
+    head = (
+        f"<h3>Episode {number} {badge(told['success'])}</h3>"
+        f'<p class="soft">variant {told["variant"]}, {seconds:.1f} s{_stability(told)}. {escape(told["task"])}</p>'
+        + (f"<p>{escape(reasons)}</p>" if reasons else "")
+    )
+    marks_told = legend([(kind, event_color(kind)) for kind in kinds], "marks") if kinds else ""
+    return (
+        f'<article class="card" id="episode-{number}" data-together>{head}<div class="videos">{"".join(videos)}</div>'
+        f'{marks_told}<div class="grid">{"".join(plots)}{_cartons(events, told)}</div></article>'
+    )
+
+
+def event_color(event: str) -> str:
+    """The colour in which an event is marked."""
+    return EVENT_COLORS.get(event.split(":")[0], OTHER_EVENT)
+
+
+def reasons_of(metadata: Mapping[str, Any]) -> list[str]:
+    """Why an episode failed, one line each."""
+    return metadata.get("verdict", {}).get("reasons", [])
+
+
+def cause_of(reason: str) -> str:
+    """A reason without its numbers, so that episodes can be counted: `carton 3 off by 17.2 mm` gives `carton off`."""
+    without = re.sub(r"^carton \d+", "carton", reason)
+    without = re.sub(r" \([^)]*\d[^)]*\)", "", without)
+    return re.sub(r"( by)? \d[\d.]* (mm|deg)( of \d+)?", "", without)
+
+
+def cycle_times(events: Events) -> dict[int, float]:
+    """For each carton that was let go: seconds since the one before was let go or lost, or since the start."""
+    cycles, before = {}, 0.0
+    for event in events:
+        kind = event["event"].split(":")[0]
+        if kind == "released" and "carton" in event:
+            cycles[event["carton"]] = event["time"] - before
+        if kind in ("released", "lost"):
+            before = event["time"]
+    return cycles
+
+
+def _event_told(event: Mapping[str, Any]) -> str:
+    return f"carton {event['carton']} {event['event']}" if "carton" in event else event["event"]
+
+
+def _stability(metadata: Mapping[str, Any]) -> str:
+    """How much the load moved when it was tilted and braked, where it was."""
+    verdict = metadata.get("verdict", {})
+    names = {"tilt_creep": "creep when tilted", "pulse_elastic": "at 0.5 g", "pulse_permanent": "after 0.5 g"}
+    return "".join(
+        f", {name} {1000 * verdict[key]:.1f} mm" for key, name in names.items() if verdict.get(key) is not None
+    )
+
+
+def _cartons(events: Events, metadata: Mapping[str, Any]) -> str:
+    """Cycle times as a plot; each carton's times and errors as a table."""
+    cycles = cycle_times(events)
+    errors = metadata.get("verdict", {}).get("position_error", [])
+    cartons: dict[int, dict[str, float]] = {}
+    fate: dict[int, str] = {}
+    for event in events:
+        if "carton" in event:
+            cartons.setdefault(event["carton"], {}).setdefault(event["event"].split(":")[0], event["time"])
+            fate[event["carton"]] = event["event"]
+    if not cartons:
+        return ""
+    columns = [
+        Column(carton - 0.4, carton + 0.4, cycle, says=f"carton {carton}: {cycle:.1f} s")
+        for carton, cycle in cycles.items()
+    ]
+    rows, kinds = [], []
+    for carton, times in sorted(cartons.items()):
+        took, let_go = times.get("attached"), times.get("released")
+        figures = [
+            times.get("arrived"),
+            took,
+            let_go,
+            None if took is None or let_go is None else let_go - took,
+            cycles.get(carton),
+            1000 * errors[carton] if carton < len(errors) else None,
+        ]
+        cells = [Cell("-", "") if figure is None else Cell(f"{figure:.1f}", figure) for figure in figures]
+        rows.append([Cell(str(carton), carton), *cells, fate[carton]])
+        kinds.append("bad" if fate[carton].startswith("lost") else "")
+    head = [("carton", ""), ("arrived", "s"), ("attached", "s"), ("released", "s"), ("carried", "s"), ("cycle", "s")]
+    head += [("off by", "mm"), ("at last", "")]
+    plot = column_plot("Cycle time", "s", columns, x_name="carton, in the sequence of placing")
+    heading = f'<h3>Cartons <span class="soft">{len(cycles)} let go</span></h3>'
+    return f"{plot}<div>{heading}{table(head, rows, kinds=kinds, low=True)}</div>"
+
+
+# ---- knobs ---------------------------------------------------------------------------------------------------
+
+
+def knob_table(
+    described: Sequence[Mapping[str, Any]], quarantined: Sequence[Mapping[str, Any]], shown: Sequence[int]
+) -> tuple[str, str]:
+    """The table of knobs as HTML, and what is to be said about it.
+
+    Args:
+        described: metadata of all episodes.
+        quarantined: entries of the variants without an episode.
+        shown: the episodes that the page shows; the table links to them.
+    """
+    known = palletizing_knobs(1)
+    knobs = {name: known[name] for name in known}
+    entries = [*described, *quarantined]
+    listed = entries[:MOST_ROWS]
+    values = [
+        {name: _used(value, knobs.get(name), entry["row"]) for name, value in entry.get("row", {}).items()}
+        for entry in listed
+    ]
+    names = list(dict.fromkeys(name for row in values for name in row))
+    differs = {name for name in names if any(row.get(name) != values[0].get(name) for row in values)}
+    if len(listed) == 1:
+        differs = set(names)
+    columns = [name for name in names if name in differs]
+
+    rows, kinds = [], []
+    for entry, row in zip(listed, values, strict=True):
+        number = entry.get("episode")
+        text = "-" if number is None else str(number)
+        link = f'<a href="#episode-{number}">{number}</a>' if number in shown else text
+        outcome = "quarantined" if number is None else ("success" if entry["success"] else "failure")
+        told = [Cell(link, "" if number is None else number), Cell(str(entry["variant"]), entry["variant"]), outcome]
+        rows.append([*told, *(_knob_cell(row.get(name)) for name in columns)])
+        kinds.append({"success": "good", "failure": "bad"}.get(outcome, "odd"))
+    head = [("episode", ""), ("variant", ""), ("outcome", ""), *((name, _unit(knobs.get(name))) for name in columns)]
+    parts = table(head, rows, kinds=kinds, wide=True)
+    same = [name for name in names if name not in differs]
+    if same:
+        fixed = [[name, _knob_cell(values[0][name]), _unit(knobs.get(name))] for name in same]
+        parts += (
+            f"<details><summary>{len(same)} knobs have the same value in every row</summary>"
+            f"{table([('knob', ''), ('value', ''), ('unit', '')], fixed)}</details>"
+        )
+    note = "A row per variant. A click on a heading sorts; pointing at a cell shows all its numbers."
+    if len(entries) > len(listed):
+        note += f" The first {len(listed)} of {len(entries)} are listed."
+    return parts, note
+
+
+def _used(value: Any, knob: Knob | None, row: Mapping[str, Any]) -> Any:
+    """The part of a value that acts: slots beyond the variant's cartons are spare."""
+    per_slot = knob is not None and knob.shape[:1] == ("slot",) and isinstance(value, list)
+    return value[: int(row["carton.count"])] if per_slot and "carton.count" in row else value
+
+
+def _unit(knob: Knob | None) -> str:
+    return "" if knob is None or knob.unit in ("1", "index") else knob.unit
+
+
+def _knob_cell(value: Any) -> Cell:
+    """A scalar as it is; of a vector its ends, or its numbers where they are few; of triples the ends of each part."""
+    if value is None:
+        return Cell("", "")
+    numbers = np.asarray(value, dtype=np.float64)
+    order = float(numbers.mean()) if numbers.size else ""
+    if numbers.ndim == 0:
+        return Cell(f"{numbers:.4g}", order)
+    title = np.array2string(numbers, precision=4, separator=", ", suppress_small=True, threshold=200)
+    if numbers.ndim == 1 and numbers.size > 3:
+        told = _ends(numbers)
+    elif numbers.ndim == 2 and numbers.shape[1] <= 3 and numbers.size:
+        told = " | ".join(_ends(numbers[:, part]) for part in range(numbers.shape[1]))
+    else:
+        told = ", ".join(f"{number:.4g}" for number in numbers.ravel()[:3]) + (", ..." if numbers.size > 3 else "")
+    return Cell(told, order, title)
+
+
+def _ends(numbers: Any) -> str:
+    low, high = f"{numbers.min():.3g}", f"{numbers.max():.3g}"
+    return low if low == high else f"{low}\N{HORIZONTAL ELLIPSIS}{high}"

@@ -1,0 +1,257 @@
+"""Palletizing as Gymnasium environments: `palletlab/Palletizing-v0`, one world or many.
+
+Actions come at 10 Hz: six joint targets [rad] and suction (on above 0.5). Observations are dictionaries of float32
+vectors, `state` (STATE_NAMES) and `environment_state` (SURROUNDINGS_NAMES) in `tasks.palletizing`, and a picture for
+each camera asked for. The vector environment resets by Gymnasium's NEXT_STEP rule: the step after an episode's end
+ignores the action, returns the new episode's first observation, reward 0 and no end. `autoreset_mode="SameStep"` resets
+within the step instead and hands the last observation over as `final_obs`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from assets.errors import InputError, unknown
+from sim.knobs import Rows
+from tasks.palletizing import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
+from tasks.simulation import Settings, Simulation, Source
+from tasks.variants import Planner, variation_named
+
+MODES = {"NextStep": AutoresetMode.NEXT_STEP, "SameStep": AutoresetMode.SAME_STEP}
+
+
+def spaces(settings: Settings) -> tuple[gym.spaces.Dict, gym.spaces.Box]:
+    """Return one world's observation and action space."""
+    unbounded = {"state": len(STATE_NAMES), "environment_state": len(SURROUNDINGS_NAMES)}
+    seen: dict[str, gym.Space] = {
+        name: gym.spaces.Box(-np.inf, np.inf, (size,), np.float32) for name, size in unbounded.items()
+    }
+    size = settings.image_size
+    for camera in settings.cameras:
+        seen[camera] = gym.spaces.Box(0, 255, (size, size, 3), np.uint8)
+    joints = settings.layout.arm.body.joints()
+    low = np.array([j.range[0] for j in joints] + [0.0], np.float32)
+    high = np.array([j.range[1] for j in joints] + [1.0], np.float32)
+    assert len(low) == len(ACTION_NAMES)
+    return gym.spaces.Dict(seen), gym.spaces.Box(low, high, dtype=np.float32)
+
+
+class PalletizingVectorEnv(gym.vector.VectorEnv):
+    """Palletizing in `num_envs` worlds at once."""
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        settings: Settings | None = None,
+        source: Source | None = None,
+        variants: Rows | None = None,
+        seed: int = 0,
+        nthread: int = 0,
+        autoreset_mode: str | AutoresetMode = "NextStep",
+        render_mode: str | None = None,
+    ):
+        """Make the environment.
+
+        Args:
+            num_envs: worlds.
+            settings: cell, slots and cameras.
+            source: where rows come from; without one, `variants`, or else the nominal variation.
+            variants: a table of planned rows to run in turn.
+            seed: of the variation, unless `reset(seed=...)` says otherwise.
+            nthread: CPU threads, 0 for all cores.
+            autoreset_mode: "NextStep" or "SameStep".
+            render_mode: "rgb_array" lets `render()` return the first camera's pictures.
+        """
+        mode = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
+        if mode not in MODES:
+            raise unknown("autoreset_mode", str(mode), MODES)
+        if render_mode not in (None, "rgb_array"):
+            raise unknown("render_mode", str(render_mode), ["rgb_array"])
+        self.settings = settings or Settings(cameras=("cell",) if render_mode else ())
+        if render_mode and not self.settings.cameras:
+            raise InputError("render_mode='rgb_array' wants a camera in settings.cameras")
+        self.num_envs, self.render_mode = num_envs, render_mode
+        self.metadata = {"autoreset_mode": MODES[mode], "render_modes": ["rgb_array"], "render_fps": 10}
+        self.single_observation_space, self.single_action_space = spaces(self.settings)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.simulation = Simulation(self.settings, num_envs, nthread)
+        self._source, self._table, self._seed = source, variants, seed
+        self._all = np.arange(num_envs)
+        self._ended = np.zeros(num_envs, dtype=bool)
+        self._numbers = np.zeros(num_envs, dtype=np.int64)
+        self._returns = np.zeros(num_envs)
+        self._rows: Rows | None = None
+
+    # ---- rows --------------------------------------------------------------------------------------------------------
+
+    def _make_source(self, seed: int) -> Source:
+        if self._table is not None:
+            return Source(table=self._table)
+        if self._source is not None:
+            return Source(self._source.variation, self._source.planner, seed, self._source.table)
+        nominal = variation_named("nominal", self.settings.knobs)
+        return Source(nominal, Planner(self.settings.layout), seed)
+
+    def _begin(self, ids: np.ndarray) -> None:
+        assert self._source is not None
+        self.simulation.task.apply(self._source.rows(self._numbers[ids]), ids)
+        self._returns[ids] = 0.0
+
+    # ---- Gymnasium ---------------------------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Start all worlds afresh on variants 0 … num_envs-1; `options={"variants": [...]}` names others."""
+        if isinstance(seed, list):
+            raise InputError("reset(seed=...) takes one number: worlds differ by their variant, not by a seed")
+        self._seed = self._seed if seed is None else int(seed)
+        self._source = self._make_source(self._seed)
+        numbers = (options or {}).get("variants")
+        self._numbers = self._all.copy() if numbers is None else np.asarray(numbers, dtype=np.int64)
+        if self._numbers.shape != (self.num_envs,):
+            raise InputError(f"options['variants'] wants {self.num_envs} numbers, got shape {self._numbers.shape}")
+        self._begin(self._all)
+        self._ended[:] = False
+        return self._observe(), {"variant": self._numbers.copy()}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Run one control period of 0.1 s in every world."""
+        if self._source is None or not isinstance(self._source, Source):
+            raise InputError("call reset() before step()")
+        actions = np.asarray(actions, dtype=np.float32).astype(np.float64)
+        same_step = self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+        fresh = self._ended.copy()
+        if fresh.any():
+            self._next_variant(self._all[fresh])
+        reward, terminated, truncated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
+        running = self._all[~fresh]
+        info: dict[str, Any] = {}
+        if len(running):
+            reward[running] = self.simulation.task.advance(actions[running], running)
+            terminated[running], truncated[running] = self.simulation.task.finished(running)
+            self._quarantine(running, terminated, truncated, info)
+        self._returns += reward
+        ended = terminated | truncated
+        if ended.any():
+            info |= self._verdicts(self._all[ended], ended, info)
+        self._ended = ended & (not same_step)
+        info["variant"] = self._numbers.copy()
+        if same_step and ended.any():
+            info["final_obs"] = self._observe()
+            info["_final_obs"] = ended.copy()
+            self._next_variant(self._all[ended])
+        return self._observe(), reward, terminated, truncated, info
+
+    def _next_variant(self, ids: np.ndarray) -> None:
+        """World i runs the variants i, i + num_envs, i + 2 num_envs, ..."""
+        self._numbers[ids] += self.num_envs
+        self._begin(ids)
+
+    def _quarantine(
+        self, ids: np.ndarray, terminated: np.ndarray, truncated: np.ndarray, info: dict[str, Any]
+    ) -> None:
+        """End the episodes of worlds whose physics has broken; they start afresh on another row."""
+        broken = self.simulation.worlds.broken(ids)
+        for i, why in zip(ids, broken, strict=True):
+            if why is not None:
+                terminated[i], truncated[i] = False, True
+                info.setdefault("broken", [None] * self.num_envs)[int(i)] = why
+
+    def _verdicts(self, ids: np.ndarray, ended: np.ndarray, info: dict[str, Any]) -> dict[str, Any]:
+        success = np.zeros(self.num_envs, dtype=bool)
+        reasons: list[list[str]] = [[] for _ in range(self.num_envs)]
+        broken = info.get("broken", [None] * self.num_envs)
+        sound = np.array([i for i in ids if broken[int(i)] is None], dtype=np.int64)
+        for i, verdict in zip(sound, self.simulation.judge(sound) if len(sound) else [], strict=True):
+            success[i], reasons[int(i)] = verdict.success, list(verdict.reasons)
+        for i in ids:
+            if broken[int(i)] is not None:
+                reasons[int(i)] = [f"broken: {broken[int(i)]}"]
+        period = self.simulation.task.state.period * 0.1
+        return {
+            "success": success,
+            "reasons": reasons,
+            "_success": ended.copy(),
+            "episode": {"r": self._returns.copy(), "t": period, "l": self.simulation.task.state.period.copy()},
+            "_episode": ended.copy(),
+        }
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        return self.simulation.task.observe(self._all) | self.simulation.render(self._all)
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Return the first camera's picture of every world."""
+        if self.render_mode is None:
+            return None
+        return tuple(self.simulation.render(self._all)[self.settings.cameras[0]])
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free the renderer."""
+        self.simulation.close()
+
+
+class PalletizingEnv(gym.Env):
+    """One world of `PalletizingVectorEnv`, for what wants a plain environment."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - Gymnasium's own form
+
+    def __init__(self, render_mode: str | None = None, **settings: Any):
+        """Take the arguments of `PalletizingVectorEnv`, except `num_envs` and `autoreset_mode`."""
+        self._vector = PalletizingVectorEnv(1, render_mode=render_mode, **settings)
+        self.render_mode = render_mode
+        self.observation_space = self._vector.single_observation_space
+        self.action_space = self._vector.single_action_space
+        self._episode = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Start the next variant (the first one when a seed is given)."""
+        self._episode = 0 if seed is not None else self._episode
+        super().reset(seed=seed)
+        wanted = (options or {}).get("variant", self._episode)
+        observation, info = self._vector.reset(seed=seed, options={"variants": [wanted]})
+        self._episode = int(wanted) + 1
+        return {k: v[0] for k, v in observation.items()}, {"variant": int(info["variant"][0])}
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Run one control period."""
+        observation, reward, terminated, truncated, info = self._vector.step(np.asarray(action)[None])
+        first: dict[str, Any] = {"variant": int(info["variant"][0])}
+        if terminated[0] or truncated[0]:
+            first |= {"success": bool(info["success"][0]), "reasons": info["reasons"][0]}
+        return (
+            {k: v[0] for k, v in observation.items()}, float(reward[0]), bool(terminated[0]), bool(truncated[0]), first
+        )  # fmt: skip
+
+    def render(self) -> np.ndarray | None:
+        """Return the first camera's picture."""
+        pictures = self._vector.render()
+        return None if pictures is None else pictures[0]
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._vector.close()
+
+
+def register() -> None:
+    """Make `gymnasium.make("palletlab/Palletizing-v0")` and `gymnasium.make_vec(...)` work."""
+    name = "palletlab/Palletizing-v0"
+    if name not in gym.registry:
+        gym.register(
+            name,
+            entry_point="tasks.env:PalletizingEnv",
+            vector_entry_point="tasks.env:PalletizingVectorEnv",
+            disable_env_checker=True,
+        )
+

@@ -1,0 +1,257 @@
+"""Rollouts: a policy runs over a table of variants in parallel worlds, and a dataset comes out.
+
+Worker processes each drive some worlds with one thread: physics, rendering and encoding scale with the cores, and a
+verdict in one worker holds up no other. A world that has finished its variant takes the worker's next one. Episodes are
+staged by the workers and published in the order of their variants, so a run may be killed at any moment and resumed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing as mp
+import os
+import queue
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from assets.errors import InputError, unknown
+from sim.cell import PERIOD
+from sim.knobs import Rows
+from tasks.cell import Layout
+from tasks.dataset import Publisher
+from tasks.durable import FullDiskError
+from tasks.expert import PalletizingExpert
+from tasks.lerobot_format import Features
+from tasks.palletizing import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
+from tasks.random_policy import RandomPolicy
+from tasks.simulation import Settings, Simulation, versions
+from tasks.staging import EpisodeWriter, stage_quarantine
+
+TASK = "Stack every carton that arrives on the conveyor onto the pallet as planned."
+
+
+class Policy(Protocol):
+    """What acts: the expert, a baseline, a learned policy."""
+
+    def reset(self, ids: np.ndarray, variants: np.ndarray) -> None:
+        """Begin episodes of the variants with these numbers in the worlds `ids`."""
+        ...
+
+    def act(self, observation: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
+        """Return the next action chunk (n, length, 7) for the worlds `ids`, given their observation (n, ...)."""
+        ...
+
+
+POLICIES: dict[str, Callable[[Layout, int], Policy]] = {"expert": PalletizingExpert, "random": RandomPolicy}
+
+
+def make_policy(name: str, layout: Layout, nworld: int) -> Policy:
+    """Return the policy of that name for `nworld` worlds; InputError names the nearest ones if there is none."""
+    if name not in POLICIES:
+        raise unknown("policy", name, POLICIES)
+    return POLICIES[name](layout, nworld)
+
+
+def features(settings: Settings) -> Features:
+    """Return the dataset's features for these settings."""
+    return Features(
+        fps=round(1 / PERIOD),
+        robot_type=settings.layout.robot,
+        cameras={name: (settings.image_size, settings.image_size) for name in settings.cameras},
+        state_names=list(STATE_NAMES),
+        action_names=list(ACTION_NAMES),
+        environment_state_names=list(SURROUNDINGS_NAMES),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a rollout does.
+
+    Attributes:
+        settings: cell, slots, cameras.
+        policy: key of POLICIES.
+        rows: planned variants.
+        root: folder of the dataset.
+        worlds: worlds in all, shared out among the workers.
+        workers: processes.
+        seconds: time limit of an episode [s]; 0 for the task's own.
+    """
+
+    settings: Settings
+    policy: str
+    rows: Rows
+    root: Path
+    worlds: int = 8
+    workers: int = 2
+    seconds: float = 0.0
+
+    def check(self) -> None:
+        """Raise InputError for settings that cannot be run."""
+        make_policy(self.policy, self.settings.layout, 1)
+        if self.worlds < 1 or self.workers < 1:
+            raise InputError(f"worlds = {self.worlds} and workers = {self.workers} must be at least 1")
+        if len(self.rows) == 0:
+            raise InputError("there are no variants to run")
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a rollout stands: episodes published of how many, successes, quarantined, simulated seconds so far."""
+
+    done: int
+    total: int
+    successes: int
+    quarantined: int
+
+
+def roll_out(job: Job, *, resume: bool = False, report: Callable[[Progress], None] = lambda _: None) -> Progress:
+    """Run the job; `report` hears of every published episode.
+
+    Raises:
+        InputError: the output folder exists (without `resume`), holds another run (with it), or the disk is full.
+        RuntimeError: a worker died.
+    """
+    job.check()
+    settings = {"simulation": job.settings.to_dict(), "policy": job.policy, "seed": job.rows.seed, "seconds": job.seconds}
+    settings["versions"] = versions()
+    numbers = [int(n) for n in job.rows.numbers]
+    done = successes = quarantined = 0
+    with Publisher(job.root, features(job.settings), settings, numbers, resume=resume) as publisher:
+        finished = publisher.finished
+        todo = [k for k, n in enumerate(numbers) if n not in finished]
+        done = len(numbers) - len(todo)
+        report(Progress(done, len(numbers), successes, quarantined))
+        workers = max(1, min(job.workers, job.worlds, len(todo)))
+        context = mp.get_context("spawn")
+        complaints = context.Queue()
+        processes = []
+        for w in range(workers if todo else 0):
+            mine = todo[w::workers]
+            worlds = min(len(mine), job.worlds // workers + (w < job.worlds % workers))
+            part = dataclasses.replace(job, rows=job.rows.take(np.array(mine)), worlds=max(worlds, 1))
+            processes.append(context.Process(target=_work, args=(part, os.getpid(), complaints), daemon=True))
+        try:
+            for process in processes:
+                process.start()
+            while True:
+                alive = any(p.is_alive() for p in processes)
+                for published in publisher.publish_ready():
+                    done += 1
+                    successes += bool(published.metadata.get("success", False))
+                    quarantined += published.episode is None
+                    report(Progress(done, len(numbers), successes, quarantined))
+                if not alive:
+                    break
+                time.sleep(0.2)
+            _raise_complaint(processes, complaints)
+            publisher.finish()
+        finally:
+            for process in processes:
+                process.kill()
+    return Progress(done, len(numbers), successes, quarantined)
+
+
+def _raise_complaint(processes: list[Any], complaints: Any) -> None:
+    """Say in the parent what went wrong in a worker."""
+    try:
+        kind, text = complaints.get(timeout=0.2)
+    except queue.Empty:
+        codes = [p.exitcode for p in processes if p.exitcode]
+        if codes:
+            raise RuntimeError(f"a rollout worker died (exit code {codes[0]}); run again with --resume") from None
+        return
+    raise InputError(text) if kind == "input" else RuntimeError(text)
+
+
+def _work(job: Job, parent: int, complaints: Any) -> None:
+    """Run one worker's share; an orphaned worker stops."""
+    try:
+        _run(job, lambda: os.getppid() == parent)
+    except InputError as error:
+        complaints.put(("input", str(error)))
+    except KeyboardInterrupt:
+        pass
+    except Exception as error:
+        import traceback
+
+        complaints.put(("other", f"{type(error).__name__}: {error}\n{traceback.format_exc()}"))
+
+
+def _run(job: Job, keep_going: Callable[[], bool]) -> None:
+    simulation = Simulation(job.settings, job.worlds, nthread=1)
+    policy = make_policy(job.policy, job.settings.layout, job.worlds)
+    waiting = list(range(len(job.rows)))[::-1]
+    running: dict[int, tuple[int, EpisodeWriter]] = {}  # world: row, writer
+    plan_features = features(job.settings)
+
+    def begin(worlds: list[int]) -> None:
+        starting = worlds[: len(waiting)]
+        if not starting:
+            return
+        taken = [waiting.pop() for _ in starting]
+        ids = np.array(starting)
+        rows = job.rows.take(np.array(taken))
+        simulation.task.apply(rows, ids)
+        policy.reset(ids, rows.numbers)
+        for world, row in zip(starting, taken, strict=True):
+            variant = int(job.rows.numbers[row])
+            running[world] = (row, EpisodeWriter(job.root, plan_features, variant, TASK))
+
+    begin(list(range(job.worlds)))
+    while running and keep_going():
+        ids = np.array(sorted(running))
+        observation = simulation.task.observe(ids)
+        pictures = simulation.render(ids)
+        before = simulation.full_state(ids)
+        # What is executed is what the dataset keeps: float32.
+        action = policy.act(observation | pictures, ids)[:, 0].astype(np.float32)
+        reward = simulation.task.advance(action.astype(np.float64), ids)
+        terminated, truncated = simulation.task.finished(ids)
+        if job.seconds:
+            truncated |= simulation.task.state.period[ids] * PERIOD >= job.seconds
+        broken = simulation.worlds.broken(ids)
+        free = []
+        for k, world in enumerate(ids.tolist()):
+            row, writer = running[world]
+            if broken[k] is not None:
+                stage_quarantine(job.root, writer.variant, str(broken[k]), job.rows.row(row))
+                free.append(world)
+                continue
+            end = bool(terminated[k] or truncated[k])
+            after = simulation.full_state(ids[k : k + 1])[0] if end else None
+            verdict = simulation.judge(ids[k : k + 1])[0] if end else None
+            writer.add_frame(
+                {name: picture[k] for name, picture in pictures.items()},
+                state=observation["state"][k],
+                environment_state=observation["environment_state"][k],
+                action=action[k],
+                reward=float(reward[k]),
+                done=end,
+                success=verdict is not None and verdict.success,
+                full_state=before[k],
+            )
+            if verdict is not None and after is not None:
+                metadata = {
+                    "seed": job.rows.seed,
+                    "row": job.rows.row(row),
+                    "versions": versions(),
+                    "events": simulation.task.events[world],
+                    "seconds": round(len(writer) * PERIOD, 3),
+                    "verdict": verdict.to_dict(),
+                }
+                try:
+                    writer.close(metadata, after)
+                except FullDiskError:
+                    raise
+                except InputError as error:  # a number that is not finite: this variant only
+                    stage_quarantine(job.root, writer.variant, str(error), job.rows.row(row))
+                free.append(world)
+        for world in free:
+            del running[world]
+        begin(free)
+    simulation.close()
