@@ -25,6 +25,7 @@ EVENT_COLORS = {
     "lost": "var(--bad)",
 }
 OTHER_EVENT = "var(--s3)"
+VIDEO_BYTES_PER_SECOND = 10_000  # of simulated time; datasets keep far more, for training
 MOST_ROWS = 500  # of the table of knobs: a page is to be looked at, Parquet is there for more
 Events = Sequence[Mapping[str, Any]]
 
@@ -33,7 +34,7 @@ def episode_part(dataset: Dataset, number: int, *, video_bytes: int) -> str:
     """An episode as HTML: outcome, videos side by side, plots, cartons; each video of about `video_bytes` at most."""
     columns, told = dataset.episode(number), dataset.metadata(number)
     events: Events = told.get("events", [])
-    times = columns["timestamp"]
+    times, seconds = columns["timestamp"], dataset.lengths[number] / dataset.features.fps
     state = columns[lerobot.STATE]
     places = {name: place for place, name in enumerate(dataset.features.state_names)}
     marks = [
@@ -57,10 +58,10 @@ def episode_part(dataset: Dataset, number: int, *, video_bytes: int) -> str:
         if values
     ]
     files = lerobot.episode_files(dataset.root, number, dataset.features.cameras)
-    videos = [video(browser_mp4(path, video_bytes), f"camera {name}") for name, path in files.videos.items()]
+    limit = min(video_bytes, round(VIDEO_BYTES_PER_SECOND * seconds))
+    videos = [video(browser_mp4(path, limit), f"camera {name}") for name, path in files.videos.items()]
     kinds = list(dict.fromkeys(event["event"].split(":")[0] for event in events))
     reasons = "; ".join(reasons_of(told))
-    seconds = dataset.lengths[number] / dataset.features.fps
     head = (
         f"<h3>Episode {number} {badge(told['success'])}</h3>"
         f'<p class="soft">variant {told["variant"]}, {seconds:.1f} s{_stability(told)}. {escape(told["task"])}</p>'
@@ -109,10 +110,9 @@ def _event_told(event: Mapping[str, Any]) -> str:
 def _stability(metadata: Mapping[str, Any]) -> str:
     """How much the load moved when it was tilted and braked, where it was."""
     verdict = metadata.get("verdict", {})
-    names = {"tilt_creep": "creep when tilted", "pulse_elastic": "at 0.5 g", "pulse_permanent": "after 0.5 g"}
-    return "".join(
-        f", {name} {1000 * verdict[key]:.1f} mm" for key, name in names.items() if verdict.get(key) is not None
-    )
+    names = {"tilt_creep": "when tilted", "pulse_elastic": "at 0.5 g", "pulse_permanent": "after 0.5 g"}
+    moved = [f"{1000 * verdict[key]:.1f} mm {name}" for key, name in names.items() if verdict.get(key) is not None]
+    return f", load moved {', '.join(moved)}" if moved else ""
 
 
 def _cartons(events: Events, metadata: Mapping[str, Any]) -> str:
@@ -140,14 +140,14 @@ def _cartons(events: Events, metadata: Mapping[str, Any]) -> str:
             let_go,
             None if took is None or let_go is None else let_go - took,
             cycles.get(carton),
-            1000 * errors[carton] if carton < len(errors) else None,
+            1000 * errors[carton] if let_go is not None and carton < len(errors) else None,
         ]
         cells = [Cell("-", "") if figure is None else Cell(f"{figure:.1f}", figure) for figure in figures]
         rows.append([Cell(str(carton), carton), *cells, fate[carton]])
         kinds.append("bad" if fate[carton].startswith("lost") else "")
     head = [("carton", ""), ("arrived", "s"), ("attached", "s"), ("released", "s"), ("carried", "s"), ("cycle", "s")]
     head += [("off by", "mm"), ("at last", "")]
-    plot = column_plot("Cycle time", "s", columns, x_name="carton, in the sequence of placing")
+    plot = column_plot("Cycle time", "s", columns, x_name="carton, in the sequence of placing", whole=True)
     heading = f'<h3>Cartons <span class="soft">{len(cycles)} let go</span></h3>'
     return f"{plot}<div>{heading}{table(head, rows, kinds=kinds, low=True)}</div>"
 
@@ -232,5 +232,5 @@ def _knob_cell(value: Any) -> Cell:
 
 
 def _ends(numbers: Any) -> str:
-    low, high = f"{numbers.min():.3g}", f"{numbers.max():.3g}"
+    low, high = (f"{end:.3g}" if abs(end) < 1000 else f"{end:.0f}" for end in (numbers.min(), numbers.max()))
     return low if low == high else f"{low}\N{HORIZONTAL ELLIPSIS}{high}"

@@ -33,11 +33,13 @@ nav { display: flex; flex-wrap: wrap; gap: 2px 16px; margin-top: 12px; padding-b
   border-bottom: 1px solid var(--line); }
 figure { margin: 0; min-width: 0; } figcaption { font-size: 13px; }
 svg { display: block; max-width: 100%; } svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
-svg .soft { fill: var(--soft); } video, img { display: block; width: 100%; border-radius: 6px; background: #000; }
+svg .soft { fill: var(--soft); }
+svg .note { paint-order: stroke; stroke: var(--card); stroke-width: 4px; stroke-linejoin: round; }
+video, img { display: block; width: 100%; border-radius: 6px; background: #000; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px; margin: 12px 0; }
 .grid { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 430px), 1fr)); }
 .grid > * { min-width: 0; } .card > .grid + .grid { margin-top: 18px; }
-.videos { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(140px, 480px)); }
+.videos { display: flex; flex-wrap: wrap; gap: 12px; } .videos > * { flex: 1 1 140px; max-width: 400px; }
 .tiles { display: grid; gap: 12px; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); margin: 12px 0; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 10px 14px; }
 .tile b { display: block; font-size: 23px; line-height: 1.25; font-weight: 600; }
@@ -73,6 +75,7 @@ tr.odd td:first-child { box-shadow: inset 4px 0 var(--odd); } tr.odd td { backgr
 .sheet { position: relative; } .sheet b { position: absolute; margin: 4px; padding: 0 6px; border-radius: 4px;
   background: #000a; color: #fff; font-size: 12px; }
 .captions { columns: 230px; font-size: 13px; color: var(--soft); margin: 10px 0 0; padding-left: 26px; }
+details { margin-top: 12px; } summary { cursor: pointer; margin-bottom: 6px; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; margin: 8px 0;
   white-space: pre-wrap; overflow-wrap: anywhere; font: 13px/1.6 ui-monospace, monospace; }
 .cursor { stroke: var(--ink); stroke-width: 1; visibility: hidden; } svg.timed { cursor: crosshair; }

@@ -11,7 +11,7 @@ from assets.errors import InputError
 from assets.pallet import SIZE as PALLET_SIZE
 from assets.pallet import epal1
 
-SCALE = 250  # [pixel/m]; the same in every view
+SCALE = 290  # [pixel/m]; the same in every view
 MARGIN = 6  # [pixel]
 LIGHT_TO_HEAVY = np.array([(0xF6, 0xE6, 0xC6), (0xE0, 0xA0, 0x52), (0xA8, 0x54, 0x2A), (0x5A, 0x22, 0x1C)])
 
@@ -87,9 +87,8 @@ def _view(boxes: Sequence[dict[str, Any]], view: tuple[Any, ...], light: float, 
             parts.append(_rectangle(x, y, half, style, says))
         # A label that something nearer covers would only confuse.
         hidden = any(
-            abs(c[across] - center[across]) < s[across] / 2 + 0.03
-            and abs(c[along] - center[along]) < s[along] / 2 + 0.02
-            for c, s in (solids[other] for other in sequence[place + 1 :])
+            all(abs(c[axis] - center[axis]) < s[axis] / 2 + 0.025 for axis in (right[1], up[1]))
+            for c, s in (solids[later] for later in sequence[place + 1 :])
         )
         label = str(box["label"])
         if not hidden and half[1] > 7 and half[0] > 4 * len(label):

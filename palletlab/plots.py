@@ -79,7 +79,7 @@ def line_plot(
     axes = _Axes((times[0], times[-1]), (seen.min(initial=np.inf), seen.max(initial=-np.inf)) if len(seen) else (0, 1))
     parts = [
         f'<line x1="{axes.x(mark.x):.1f}" x2="{axes.x(mark.x):.1f}" y1="{TOP}" y2="{TOP + INNER_HEIGHT}" '
-        f'stroke="{mark.color}" stroke-opacity=".55" stroke-width="1.5"><title>{escape(mark.says)}</title></line>'
+        f'stroke="{mark.color}" stroke-opacity=".4"><title>{escape(mark.says)}</title></line>'
         for mark in marks
     ]
     entries = []
@@ -103,15 +103,26 @@ def column_plot(
     x_name: str,
     y_range: tuple[float, float] | None = None,
     caption: str = "",
+    whole: bool = False,
 ) -> str:
-    """Columns over ranges of a number: a figure with axes and units; `x_name` names that number and its unit."""
+    """Columns over ranges of a number: a figure with axes and units.
+
+    Args:
+        title: what is plotted, in `unit`.
+        unit: of the values; "1" for ratios.
+        columns: from left to right.
+        x_name: the number on the x axis, and its unit.
+        y_range: the least that the y axis shows, besides 0; what goes beyond widens it.
+        caption: a line of text below the title.
+        whole: whether only whole numbers are written on the x axis.
+    """
     ends = [0.0, *(y_range or ())]
     for column in columns:
         ends += [column.value, *(column.interval or ())]
     ends = [end for end in ends if math.isfinite(end)]
     low, high = min((c.low for c in columns), default=0.0), max((c.high for c in columns), default=1.0)
     narrowest = (high - low) / 40 or 1.0  # a column for a single value still shows
-    axes = _Axes((low - narrowest / 2, high + narrowest / 2), (min(ends), max(ends)))
+    axes = _Axes((low - narrowest / 2, high + narrowest / 2), (min(ends), max(ends)), whole=whole)
     base, parts = axes.y(0.0), []
     for column in columns:
         half = max(column.high - column.low, narrowest) / 2
@@ -131,7 +142,8 @@ def column_plot(
                 'stroke="var(--ink)" stroke-width="1.2" fill="none"/>'
             )
         if column.note and x2 - x1 > 8 * len(column.note):
-            parts.append(f'<text x="{center:.1f}" y="{base - 6:.1f}" text-anchor="middle">{escape(column.note)}</text>')
+            place = f'x="{center:.1f}" y="{base - 6:.1f}" text-anchor="middle"'
+            parts.append(f'<text class="note" {place}>{escape(column.note)}</text>')
     under = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return _figure(title, unit, under, _svg(title, axes.drawn(x_name) + "".join(parts), 'class="plot"'))
 
@@ -139,17 +151,11 @@ def column_plot(
 class _Axes:
     """Where numbers stand in the plot."""
 
-    def __init__(self, x: tuple[float, float], y: tuple[float, float]) -> None:
+    def __init__(self, x: tuple[float, float], y: tuple[float, float], *, whole: bool = False) -> None:
         """Span the plot over the ranges x and y; y is widened to whole ticks."""
-        self._steps = []
-        ends = []
-        for low, high in (x, y):
-            if not high > low:
-                low, high = low - 0.5, high + 0.5
-            ends.append((float(low), float(high)))
-            self._steps.append(_step(high - low, 7 if not self._steps else 5))
-        (x_low, x_high), (y_low, y_high) = ends
-        step = self._steps[1]
+        (x_low, x_high), (y_low, y_high) = _spread(x), _spread(y)
+        step = _step(y_high - y_low, 5)
+        self._steps = (max(_step(x_high - x_low, 7), float(whole)), step)
         # A thousandth of slack: 0.3 / 0.1 is not quite 3.
         self.low = (x_low, math.floor(y_low / step + 1e-3) * step)
         self.high = (x_high, math.ceil(y_high / step - 1e-3) * step)
@@ -177,6 +183,12 @@ class _Axes:
             parts.append(f'<text class="soft" x="{x:.1f}" y="{foot + 18}" text-anchor="middle">{value:g}</text>')
         name = f'<text class="soft" x="{LEFT + INNER_WIDTH / 2}" y="{HEIGHT - 6}" text-anchor="middle">'
         return "".join(parts) + f"{name}{escape(x_name)}</text>"
+
+
+def _spread(ends: tuple[float, float]) -> tuple[float, float]:
+    """A range that is wider than a point."""
+    low, high = float(ends[0]), float(ends[1])
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def _step(span: float, ticks: int) -> float:

@@ -35,8 +35,8 @@ __all__ = [
 ]
 
 VIDEO_BYTES = 24_000_000  # of all videos of a page
-LARGEST_VIDEO = 2_000_000
 MOST_KNOBS = 8  # that success is plotted against
+MISSING = "-"
 
 
 def dataset_page(root: Path, out: Path, episodes: Sequence[int] | None = None, limit: int = 12) -> None:
@@ -122,7 +122,7 @@ def demo_page(
 
 
 def plan_boxes(order: Order, plan: Plan) -> list[list[dict[str, Any]]]:
-    """The boxes of each pallet of a plan, as `plan_figure` and `demo_page` take them; labels count the sequence from 0."""
+    """The boxes of each pallet of a plan, as `demo_page` takes them; labels count the sequence from 0."""
     return [
         [
             {
@@ -176,8 +176,8 @@ def _add_dataset(page: Page, dataset: Dataset, episodes: Sequence[int] | None, l
     low, high = success_interval(good, n)
     cycles = [cycle for entry in described for cycle in cycle_times(entry.get("events", [])).values()]
     head = [
-        ("episodes", str(n), f"{len(dataset.quarantined)} variants quarantined"),
-        ("success", _percent(good / n) if n else "-", f"95 %: {_percent(low)} to {_percent(high)}, {good} of {n}"),
+        ("episodes", str(n), f"and {len(dataset.quarantined)} quarantined"),
+        ("success", _percent(good / n) if n else MISSING, f"95 %: {_percent(low)} to {_percent(high)}, {good} of {n}"),
         ("frames", f"{dataset.frames_in_all:,}", f"{dataset.features.fps} per second"),
         ("simulated time", f"{dataset.frames_in_all / dataset.features.fps / 3600:.2f} h", ""),
     ]
@@ -190,7 +190,7 @@ def _add_dataset(page: Page, dataset: Dataset, episodes: Sequence[int] | None, l
     page.section("Dataset", tasks, more, tiles(head), causes)
 
     chosen = _chosen([entry["success"] for entry in described], limit) if episodes is None else list(episodes)
-    budget = min(LARGEST_VIDEO, VIDEO_BYTES // max(1, len(chosen) * len(dataset.features.cameras)))
+    budget = VIDEO_BYTES // max(1, len(chosen) * len(dataset.features.cameras))
     shown = [episode_part(dataset, number, video_bytes=budget) for number in chosen]
     links = " ".join(f'<a href="#episode-{number}">{number}</a>' for number in chosen)
     note = f"{len(chosen)} of {n} are shown. Cameras play together; a click into a plot goes to that moment."
@@ -219,7 +219,10 @@ def _add_evaluation(page: Page, result: Mapping[str, Any]) -> None:
     shown = {
         name: [_number(figure[key], figure) for key in ("value", "low", "high")] for name, figure in figures.items()
     }
-    head = [(name, value, f"95 %: {low} to {high}") for name, (value, low, high) in list(shown.items())[:6]]
+    head = [
+        (name, value, "" if MISSING in (low, high) else f"95 %: {low} to {high}")
+        for name, (value, low, high) in list(shown.items())[:6]
+    ]
     rows = [[name, *values] for name, values in shown.items()]
     columns = [("figure", ""), ("value", ""), ("low", "95 % interval"), ("high", "95 % interval")]
     page.section("Evaluation", tiles(head), table(columns, rows))
@@ -246,7 +249,7 @@ def _add_evaluation(page: Page, result: Mapping[str, Any]) -> None:
                 _long(", ".join(entry["reasons"])),
                 Cell(f"{placed} of {cartons}", placed / max(cartons, 1)),
                 Cell(f"{seconds:.1f}", seconds),
-                Cell(f"{seconds / placed:.1f}" if placed else "-", seconds / placed if placed else ""),
+                Cell(f"{seconds / placed:.1f}" if placed else MISSING, seconds / placed if placed else ""),
             ]
         )
         kinds.append("good" if entry["success"] else "bad")
@@ -308,15 +311,15 @@ def _sheet(png: bytes, captions: Sequence[str], columns: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if 0 < share < 1 else f"{100 * share:.0f} %"
+    return f"{100 * share:.{int(0 < share < 1)}f}\N{NO-BREAK SPACE}%"
 
 
 def _number(value: float | None, figure: Mapping[str, Any]) -> str:
     """A figure with its unit; shares as per cent."""
     if value is None or not math.isfinite(value):
-        return "-"
+        return MISSING
     if figure["unit"] != "1":
-        return f"{value:.4g} {figure['unit']}".rstrip()
+        return f"{value:.4g}\N{NO-BREAK SPACE}{figure['unit']}".rstrip()
     ends = [figure[key] for key in ("value", "low", "high")]
     share = all(end is not None and 0 <= end <= 1 for end in ends)
     return _percent(value) if share else f"{value:.4g}"

@@ -78,6 +78,9 @@ class Knobs(Mapping[str, Knob]):
             raise unknown("knob", name, self._knobs)
         return self._knobs[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._knobs
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._knobs)
 

@@ -203,6 +203,8 @@ def compile_scene(scene: Scene) -> CompiledScene:
     """
     if scene.slots < 1:
         raise InputError(f"a scene needs at least one carton slot, got {scene.slots}")
+    if "suction" not in {frame.name for body in scene.tool.walk() for frame in body.frames}:
+        raise InputError(f"the tool {scene.tool.name!r} has no frame 'suction' in the middle of its cups' lips")
     spec = mujoco.MjSpec()
     spec.compiler.degree = False
     option = spec.option

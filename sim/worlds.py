@@ -37,7 +37,7 @@ class Worlds(Protocol):
     """Parallel worlds of one scene.
 
     State arrays are live: reading gives the present, writing (qpos, qvel, eq_active) acts at the next step.
-    `ids` always means an array of world indices.
+    `ids` always means an ascending array of world indices.
     """
 
     scene: CompiledScene

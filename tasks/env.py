@@ -18,9 +18,10 @@ from gymnasium.vector.utils import batch_space
 
 from assets.errors import InputError, unknown
 from sim.knobs import Rows
+from sim.variations import Variation
 from tasks.palletizing import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
 from tasks.simulation import Settings, Simulation, Source
-from tasks.variants import Planner, variation_named
+from tasks.variants import variation_named
 
 MODES = {"NextStep": AutoresetMode.NEXT_STEP, "SameStep": AutoresetMode.SAME_STEP}
 
@@ -49,7 +50,7 @@ class PalletizingVectorEnv(gym.vector.VectorEnv):
         num_envs: int = 1,
         *,
         settings: Settings | None = None,
-        source: Source | None = None,
+        variation: Variation | None = None,
         variants: Rows | None = None,
         seed: int = 0,
         nthread: int = 0,
@@ -61,8 +62,8 @@ class PalletizingVectorEnv(gym.vector.VectorEnv):
         Args:
             num_envs: worlds.
             settings: cell, slots and cameras.
-            source: where rows come from; without one, `variants`, or else the nominal variation.
-            variants: a table of planned rows to run in turn.
+            variation: to draw worlds from; the nominal one by default.
+            variants: a table of planned rows to run in turn, instead.
             seed: of the variation, unless `reset(seed=...)` says otherwise.
             nthread: CPU threads, 0 for all cores.
             autoreset_mode: "NextStep" or "SameStep".
@@ -82,22 +83,20 @@ class PalletizingVectorEnv(gym.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.simulation = Simulation(self.settings, num_envs, nthread)
-        self._source, self._table, self._seed = source, variants, seed
+        self._variation, self._table, self._seed = variation, variants, seed
+        self._source: Source | None = None
         self._all = np.arange(num_envs)
         self._ended = np.zeros(num_envs, dtype=bool)
         self._numbers = np.zeros(num_envs, dtype=np.int64)
         self._returns = np.zeros(num_envs)
-        self._rows: Rows | None = None
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
     def _make_source(self, seed: int) -> Source:
         if self._table is not None:
-            return Source(table=self._table)
-        if self._source is not None:
-            return Source(self._source.variation, self._source.planner, seed, self._source.table)
-        nominal = variation_named("nominal", self.settings.knobs)
-        return Source(nominal, Planner(self.settings.layout), seed)
+            return Source(self.settings, table=self._table)
+        variation = self._variation or variation_named("nominal", self.settings.knobs)
+        return Source(self.settings, variation, seed)
 
     def _begin(self, ids: np.ndarray) -> None:
         assert self._source is not None
@@ -126,7 +125,7 @@ class PalletizingVectorEnv(gym.vector.VectorEnv):
         self, actions: np.ndarray
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Run one control period of 0.1 s in every world."""
-        if self._source is None or not isinstance(self._source, Source):
+        if self._source is None:
             raise InputError("call reset() before step()")
         actions = np.asarray(actions, dtype=np.float32).astype(np.float64)
         same_step = self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP

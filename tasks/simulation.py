@@ -113,14 +113,15 @@ def versions() -> dict[str, str]:
 class Source:
     """Where rows come from: a table of planned rows, or a variation that is drawn and planned as rows are needed."""
 
+    settings: Settings
     variation: Variation | None = None
-    planner: Planner | None = None
     seed: int = 0
     table: Rows | None = None
 
     def rows(self, numbers: np.ndarray) -> Rows:
-        """Return the planned rows of these variant numbers; a table repeats from its start."""
+        """Return the planned rows of these orders' first pallets; a table repeats from its start."""
         if self.table is not None:
             return self.table.take(np.asarray(numbers) % len(self.table))
-        assert self.variation is not None and self.planner is not None
-        return plan_rows(self.variation.sample(self.seed, numbers), self.planner)
+        assert self.variation is not None
+        drawn = self.variation.sample(self.seed, numbers)
+        return plan_rows(drawn, Planner(self.settings.layout), self.settings.slots, first_only=True)

@@ -8,19 +8,22 @@ all that a world needs.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from assets.errors import InputError, unknown
+from assets.gripper import Cups
 from sim.cell_knobs import CELL_KNOBS, camera_knobs
 from sim.knobs import Knob, Knobs, Rows
 from sim.variations import Variation
+from tasks.benchmark_plans import Executable, PlannedItem, executable
 from tasks.cell import Layout
-from tasks.orders import Carton, Order
+from tasks.orders import Carton, Order, check_order
 from tasks.planner import plan_order
-from tasks.plans import Placement, Plan
+from tasks.plans import Plan
 from tasks.stacking import Rules
 
 PALLETIZING_KNOBS = (
@@ -53,7 +56,7 @@ def variation_named(name: str, knobs: Knobs) -> Variation:
 
 @dataclasses.dataclass(frozen=True)
 class Planner:
-    """The packing planner with the arm's reach: what may stand where."""
+    """The packing planner with the arm's reach: what may stand where in this cell."""
 
     layout: Layout
 
@@ -62,84 +65,96 @@ class Planner:
         """The stacking rules of this cell."""
         return Rules(height_limit=self.layout.height_limit)
 
+    def check(self, order: Order) -> None:
+        """Raise InputError for a carton that this cell cannot handle."""
+        check_order(
+            order,
+            pallet_size=self.rules.pallet_size,
+            max_mass=self.layout.max_carton_mass,
+            max_length=Cups().max_carton_length,
+        )
+
     def plan(self, order: Order) -> Plan:
         """Plan the loads of an order."""
         return plan_order(order, rules=self.rules, reachable=self.layout.reach)
 
+    def follow(self, items: Sequence[PlannedItem], order: Order) -> Executable:
+        """Make a given plan executable; what this cell cannot do as planned goes to further pallets."""
+        return executable(items, order, rules=self.rules, reachable=self.layout.reach)
 
-def plan_rows(rows: Rows, planner: Planner) -> Rows:
-    """Plan every row's load and bring its slots into placing order.
 
-    What does not fit on the first pallet leaves the row and is counted in `plan.left_over`.
+PALLETS_PER_ORDER = 100  # variant number = order number * 100 + pallet
+
+
+def plan_rows(rows: Rows, planner: Planner, slots: int, *, first_only: bool = False) -> Rows:
+    """Plan every row's order: a row for each pallet that it takes (or for its first one).
+
+    Args:
+        rows: a row an order, cartons as drawn.
+        planner: of this cell.
+        slots: of the rows that come out.
+        first_only: leave further pallets out.
     """
     columns = {k: v.copy() for k, v in rows.columns.items()}
     # A carton's length is its longer side.
     columns["carton.size"][..., :2] = np.sort(columns["carton.size"][..., :2], axis=-1)[..., ::-1]
     rows = Rows(rows.knobs, columns, rows.seed, rows.numbers)
-    columns = {k: v.copy() for k, v in rows.columns.items()}
-    for i in range(len(rows)):
-        count = int(rows["carton.count"][i])
-        cartons = tuple(
-            Carton(f"slot {k}", (float(s[0]), float(s[1]), float(s[2])), float(m))
-            for k, (s, m) in enumerate(
-                zip(rows["carton.size"][i, :count], rows["carton.mass"][i, :count], strict=True)
-            )
-        )
-        placements = planner.plan(Order(f"variant {rows.numbers[i]}", cartons)).pallets[0]
-        _arrange(columns, i, placements, rows.knobs)
-        columns["plan.left_over"][i] = count - len(placements)
-    return Rows(rows.knobs, columns, rows.seed, rows.numbers)
+    out = [_pallet_rows(rows.take([i]), planner.plan(order_of_row(rows, i)), slots) for i in range(len(rows))]
+    return _joined([pallets[0] for pallets in out] if first_only else [row for pallets in out for row in pallets])
 
 
-def _arrange(columns: dict[str, np.ndarray], i: int, placements: tuple[Placement, ...], knobs: Knobs) -> None:
-    """Put row i's slots into placing order and write the plan into it; slots that are not placed come last."""
-    slots = knobs.axes["slot"]
-    sequence = [p.carton for p in placements]
-    order = np.array(sequence + [k for k in range(slots) if k not in set(sequence)])
-    for name, column in columns.items():
-        if knobs[name].shape[:1] == ("slot",) and not name.startswith("plan."):
-            column[i] = column[i][order]
-    columns["carton.count"][i] = len(placements)
-    columns["pallet.prefill"][i] = min(columns["pallet.prefill"][i], len(placements))
-    columns["plan.position"][i, : len(placements)] = [p.position for p in placements]
-    columns["plan.yaw"][i, : len(placements)] = [p.yaw for p in placements]
+def order_of_row(rows: Rows, i: int) -> Order:
+    """Return the order that row `i` holds."""
+    count = int(rows["carton.count"][i])
+    sizes, masses = rows["carton.size"][i, :count].tolist(), rows["carton.mass"][i, :count].tolist()
+    cartons = tuple(Carton(f"carton {k}", tuple(s), m) for k, (s, m) in enumerate(zip(sizes, masses, strict=True)))
+    return Order(f"variant {rows.numbers[i]}", cartons)
 
 
-def rows_of_order(
-    order: Order, plan: Plan, variation: Variation, seed: int, numbers: np.ndarray
-) -> tuple[Rows, list[tuple[int, int]]]:
-    """Return rows for every pallet of a planned order, `len(numbers)` draws of the variation for each.
+def rows_of_order(order: Order, plan: Plan, variation: Variation, seed: int, draws: int, slots: int) -> Rows:
+    """Return rows for every pallet of a planned order, `draws` times.
 
-    The order fixes sizes and densities; the variation draws everything else. Variant `numbers[k] * pallets + p` is draw k
-    of pallet p.
-
-    Raises:
-        InputError: a pallet holds more cartons than the scene has slots.
+    The order fixes sizes and masses, the variation draws everything else; `variation` has as many slots as the order has
+    cartons.
     """
-    knobs, slots = variation.knobs, variation.knobs.axes["slot"]
-    pallets = len(plan.pallets)
-    all_numbers = (np.asarray(numbers)[:, None] * pallets + np.arange(pallets)).reshape(-1)
-    rows = variation.sample(seed, all_numbers)
-    columns = {k: v.copy() for k, v in rows.columns.items()}
-    which = []
-    for i in range(len(rows)):
-        pallet = int(all_numbers[i]) % pallets
-        placements = plan.pallets[pallet]
-        if len(placements) > slots:
-            raise InputError(
-                f"order {order.name}: pallet {pallet + 1} holds {len(placements)} cartons, the scene has {slots} slots"
-            )
-        for slot, placement in enumerate(placements):
-            carton = order.cartons[placement.carton]
-            columns["carton.size"][i, slot] = carton.size
-            columns["carton.mass"][i, slot] = carton.mass
-        columns["carton.count"][i] = len(placements)
-        columns["pallet.prefill"][i] = 0
-        columns["plan.position"][i, : len(placements)] = [p.position for p in placements]
-        columns["plan.yaw"][i, : len(placements)] = [p.yaw for p in placements]
-        columns["plan.pallet"][i] = pallet
-        columns["plan.left_over"][i] = sum(len(p) for p in plan.pallets[pallet + 1 :]) + len(plan.unplaced)
-        which.append((int(all_numbers[i]) // pallets, pallet))
-    rows = Rows(knobs, columns, seed, all_numbers)
-    rows.check(f"order {order.name}")
-    return rows, which
+    rows = variation.sample(seed, np.arange(draws))
+    columns = dict(rows.columns)
+    count = len(order.cartons)
+    columns["carton.count"] = np.full(draws, float(count))
+    columns["carton.size"] = np.broadcast_to(np.array([c.size for c in order.cartons]), (draws, count, 3))
+    columns["carton.mass"] = np.broadcast_to(np.array([c.mass for c in order.cartons]), (draws, count))
+    rows = Rows(rows.knobs, columns, seed, rows.numbers)
+    made = _joined([row for i in range(draws) for row in _pallet_rows(rows.take([i]), plan, slots)])
+    made.check(f"order {order.name}")
+    return made
+
+
+def _pallet_rows(row: Rows, plan: Plan, slots: int) -> list[Rows]:
+    """Return a row for each pallet of the plan, its slots in placing order."""
+    knobs = palletizing_knobs(slots)
+    before = row.knobs.axes["slot"]
+    made = []
+    for pallet, placements in enumerate(plan.pallets):
+        n = len(placements)
+        if n > slots:
+            raise InputError(f"pallet {pallet + 1} holds {n} cartons, the scene has {slots} slots: set slots={n}")
+        # Slots beyond the load are filled with any cartons: they stay parked.
+        filler = np.arange(slots - n) % before
+        order = np.concatenate([np.array([p.carton for p in placements], dtype=np.int64), filler])
+        columns = {}
+        for name, column in row.columns.items():
+            per_slot = knobs[name].shape[:1] == ("slot",)
+            columns[name] = column[:, order].copy() if per_slot else column.copy()
+        columns["carton.count"][0] = n
+        columns["pallet.prefill"][0] = min(columns["pallet.prefill"][0], n)
+        columns["plan.position"][0, :n] = [p.position for p in placements]
+        columns["plan.yaw"][0, :n] = [p.yaw for p in placements]
+        columns["plan.pallet"][0] = pallet
+        columns["plan.left_over"][0] = sum(len(p) for p in plan.pallets[pallet + 1 :]) + len(plan.unplaced)
+        made.append(Rows(knobs, columns, row.seed, row.numbers * PALLETS_PER_ORDER + pallet))
+    return made
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    columns = {k: np.concatenate([p.columns[k] for p in parts]) for k in parts[0].columns}
+    return Rows(parts[0].knobs, columns, parts[0].seed, np.concatenate([p.numbers for p in parts]))

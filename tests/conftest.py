@@ -45,9 +45,11 @@ class Lab:
         cell.worlds.forward(ids)
         return cell
 
-    def box(self, nworld: int = 1, mass: float = 4.0, size: tuple[float, ...] = (0.4, 0.3, 0.24), **more: object) -> Rows:
+    def box(
+        self, nworld: int = 1, mass: float = 4.0, size: tuple[float, ...] = (0.4, 0.3, 0.24), **more: object
+    ) -> Rows:
         """Return rows in which every carton has this mass [kg] and size [m]."""
-        return self.rows(nworld, carton__size=size, carton__density=mass / float(np.prod(size)), **more)
+        return self.rows(nworld, carton__size=size, carton__mass=mass, **more)
 
     @staticmethod
     def home(cell: Cell) -> np.ndarray:
@@ -100,4 +102,3 @@ def lab() -> Lab:
     """A compiled palletizing cell with four carton slots."""
     layout = Layout()
     return Lab(layout, compile_scene(palletizing_scene(layout, SLOTS)), palletizing_knobs(SLOTS))
-

@@ -20,7 +20,18 @@ MAY_IMPORT = {
     "palletlab": {"assets", "sim", "tasks", "policies", "sim2real"},
 }
 OURS = {*MAY_IMPORT, "tests", "benchmarks"}
-HEAVY = {"torch", "warp", "mujoco_warp", "isaaclab", "lerobot", "ray", "rtde_control", "rtde_receive", "rerun", "open3d"}
+HEAVY = {
+    "torch",
+    "warp",
+    "mujoco_warp",
+    "isaaclab",
+    "lerobot",
+    "ray",
+    "rtde_control",
+    "rtde_receive",
+    "rerun",
+    "open3d",
+}
 LIGHT_PACKAGES = ("assets", "sim", "tasks", "palletlab")
 
 

@@ -78,7 +78,9 @@ def test_latency_between_two_steps() -> None:
     late = commands(gentle(), latency=0.0233 - 0.0001)  # 11.6 steps
     shifted = np.concatenate(prompt)[fine - 1 :: fine]  # at the coarse steps
     np.testing.assert_allclose(shifted, commands(gentle()), atol=1e-12)
-    np.testing.assert_allclose(late[20:], np.concatenate(prompt)[20 * fine + fine - 1 - 116 :: fine][: len(late) - 20], atol=1e-12)
+    np.testing.assert_allclose(
+        late[20:], np.concatenate(prompt)[20 * fine + fine - 1 - 116 :: fine][: len(late) - 20], atol=1e-12
+    )
 
 
 def test_each_world_has_its_own_latency() -> None:

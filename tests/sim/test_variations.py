@@ -224,7 +224,7 @@ CORRELATION = np.array([[1, 0.8, 0, 0], [0.8, 1, 0, -0.3], [0, 0, 1, 0], [0, -0.
 COVARIANCE = SPREAD[:, None] * CORRELATION * SPREAD
 
 
-def written(tmp_path: Path, means: object = MEAN, covariance: object = COVARIANCE.tolist()) -> str:  # noqa: B008
+def written(tmp_path: Path, means: object = MEAN, covariance: object = COVARIANCE.tolist()) -> str:
     """Write a calibration and return its path."""
     path = tmp_path / "found.yaml"
     path.write_text(yaml.safe_dump({"knobs": means, "covariance": covariance}))
