@@ -113,13 +113,10 @@ def _cups_body(cups: Cups) -> Body:
     depth = LENGTH - _PAD_BOTTOM
     geoms: list[Geom] = []
     for i, (x, y) in enumerate(cups.positions.tolist()):
-        # A fitting, two and a half bellows folds and the lip, from the pad down.
+        # A fitting, the bellows and the lip, from the pad down.
         for part, radius, top, bottom, look in (
             ("fitting", 0.009, depth, 0.034, "arm_metal"),
-            ("fold_1", 0.019, 0.034, 0.026, "cup"),
-            ("neck_1", 0.015, 0.026, 0.021, "cup"),
-            ("fold_2", 0.020, 0.021, 0.013, "cup"),
-            ("neck_2", 0.016, 0.013, 0.008, "cup"),
+            ("bellows", 0.018, 0.034, 0.008, "cup"),
             ("lip", cups.radius, 0.008, 0.0, "cup"),
         ):
             size = (radius, (top - bottom) / 2)

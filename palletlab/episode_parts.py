@@ -3,7 +3,6 @@
 Reads what `tasks.rollout` keeps with an episode: its row, events and verdict. Cartons are counted from 0, as in these.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -82,13 +81,6 @@ def event_color(event: str) -> str:
 def reasons_of(metadata: Mapping[str, Any]) -> list[str]:
     """Why an episode failed, one line each."""
     return metadata.get("verdict", {}).get("reasons", [])
-
-
-def cause_of(reason: str) -> str:
-    """A reason without its numbers, so that episodes can be counted: `carton 3 off by 17.2 mm` gives `carton off`."""
-    without = re.sub(r"^carton \d+", "carton", reason)
-    without = re.sub(r" \([^)]*\d[^)]*\)", "", without)
-    return re.sub(r"( by)? \d[\d.]* (mm|deg)( of \d+)?", "", without)
 
 
 def cycle_times(events: Events) -> dict[int, float]:

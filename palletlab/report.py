@@ -6,7 +6,7 @@ an episode shows stands in `palletlab.episode_parts`.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from palletlab.episode_parts import cause_of, cycle_times, episode_part, knob_table, reasons_of
+from palletlab.episode_parts import cycle_times, episode_part, knob_table, reasons_of
 from palletlab.media import contact_sheet, png_bytes
 from palletlab.page import Cell, Page, badge, bars, picture, table, tiles
 from palletlab.plan_figure import plan_figure
 from palletlab.plots import Column, column_plot
 from tasks.dataset_reader import Dataset, open_dataset
+from tasks.evaluation import cause_of, success_interval
 from tasks.orders import Order
 from tasks.plans import Plan
 
@@ -31,7 +32,6 @@ __all__ = [
     "plan_boxes",
     "plan_figure",
     "png_bytes",
-    "success_interval",
 ]
 
 VIDEO_BYTES = 24_000_000  # of all videos of a page
@@ -80,7 +80,7 @@ def demo_page(
     title: str,
     order: Order,
     pallets: Sequence[Sequence[dict[str, Any]]],
-    sheet: NDArray[np.uint8] | bytes,
+    sheet: NDArray[np.uint8] | bytes | None,
     captions: Sequence[str],
     columns: int,
     dataset: Path,
@@ -96,7 +96,7 @@ def demo_page(
         title: the page's title.
         order: what was to be stacked.
         pallets: for each pallet its boxes; see `plan_boxes` and `plan_figure`.
-        sheet: the contact sheet of the variants, an image [height, width, 3] or a PNG file's bytes.
+        sheet: the contact sheet of the variants, an image [height, width, 3] or a PNG file's bytes; None: not rendered.
         captions: one for each tile of the sheet.
         columns: tiles in a row of the sheet.
         dataset: folder of the recorded episodes.
@@ -113,8 +113,9 @@ def demo_page(
         for number, boxes in enumerate(pallets, 1)
     ]
     page.section("Plan", *figures, note="The number on a carton is its place in the sequence, counted from 0.")
-    png = sheet if isinstance(sheet, bytes) else png_bytes(sheet)
-    page.section("Variants", _sheet(png, captions, columns), note="What the camera sees at the start of each variant.")
+    if sheet is not None:
+        png = sheet if isinstance(sheet, bytes) else png_bytes(sheet)
+        page.section("Variants", _sheet(png, captions, columns), note="Each variant's cell with its finished load.")
     _add_dataset(page, opened, episodes, limit)
     _add_evaluation(page, result)
     page.section("Try next", *(f"<pre>{escape(command)}</pre>" for command in commands))
@@ -136,30 +137,6 @@ def plan_boxes(order: Order, plan: Plan) -> list[list[dict[str, Any]]]:
         ]
         for pallet in plan.pallets
     ]
-
-
-def success_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact interval of a success rate (Clopper and Pearson, Biometrika 26, 1934); (0, 1) where n is 0."""
-    tail = (1 - confidence) / 2
-    low = 0.0 if successes == 0 else _solve(lambda p: _at_least(successes, n, p) - tail)
-    high = 1.0 if successes == n else _solve(lambda p: _at_least(successes + 1, n, p) - (1 - tail))
-    return low, high
-
-
-def _at_least(successes: int, n: int, p: float) -> float:
-    """The chance of so many successes or more in n trials."""
-    k = np.arange(successes, n + 1)
-    ways = np.array([math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in k])
-    return float(np.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p)).sum())
-
-
-def _solve(rising: Callable[[float], float]) -> float:
-    """Where a rising function of a chance passes zero."""
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
-    return (low + high) / 2
 
 
 # ---- dataset -------------------------------------------------------------------------------------------------

@@ -6,11 +6,13 @@ servo and suction on top.
 """
 
 import ctypes
+import importlib
 import os
+import sys
 
 
 def _headless_library() -> str:
-    """Name what MuJoCo can draw with when there is no screen; it has to be known before mujoco is imported."""
+    """Name what MuJoCo can draw with when there is no screen; it reads this when it is imported."""
     for name, library in (("egl", "libEGL.so.1"), ("osmesa", "libOSMesa.so.8")):
         try:
             ctypes.CDLL(library)
@@ -20,4 +22,8 @@ def _headless_library() -> str:
     return "disabled"
 
 
-os.environ.setdefault("MUJOCO_GL", _headless_library())
+if "MUJOCO_GL" not in os.environ:
+    os.environ["MUJOCO_GL"] = _headless_library()
+    # Whoever imported mujoco before us got the library for screens: choose again.
+    if chosen := sys.modules.get("mujoco.rendering.classic.gl_context"):
+        importlib.reload(chosen)

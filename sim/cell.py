@@ -56,25 +56,29 @@ class Cell:
         self.worlds.reset(ids)
         self.suction.reset(ids)
         self.worlds.qpos[np.ix_(ids, self.scene.arm_qpos)] = self.home
+        self.worlds.ctrl[ids] = self.home
         self.servo.reset(np.broadcast_to(self.home, (len(ids), len(self.home))), ids)
 
     def advance(self, targets: np.ndarray, suction: np.ndarray, ids: np.ndarray) -> None:
         """Run one control period: joint `targets` (n, nj) [rad] to be reached, `suction` (n,) bool."""
         self.servo.command(targets, ids)
         self.suction.state.on[ids] = suction
+        commands = self.servo.samples(0, self.substeps, ids)
         for first in range(0, self.substeps, self.chunk):
-            command = self.servo.samples(first, self.chunk, ids) + self._payload_compensation(ids)[:, None, :]
+            command = commands[:, first : first + self.chunk]
+            carrying = self.suction.state.held[ids] != FREE
+            if carrying.any():
+                command[carrying] += self._payload_compensation(ids[carrying])[:, None, :]
             wrench = self.worlds.step(command, ids)
             self.suction.update(wrench, self.chunk / self.scene.substeps_per_second, ids)
 
     def _payload_compensation(self, ids: np.ndarray) -> np.ndarray:
-        """Return by how much each joint's command is raised for the load's weight [rad], (n, nj).
+        """Return by how much each joint's command is raised for the held carton's weight [rad], (n, nj).
 
         A robot controller that is told its payload adds the torque that the payload needs; here the payload is what the
         order says the held carton weighs. Without this a heavy carton hangs some millimetres low and askew.
         """
-        held = self.suction.state.held[ids]
-        weight = GRAVITY * np.where(held == FREE, 0.0, self.stated_mass[ids, np.maximum(held, 0)])
+        weight = GRAVITY * self.stated_mass[ids, self.suction.state.held[ids]]
         tip, _ = self.suction.lip_pose(ids)
         joints = np.ix_(ids, self.scene.joints)
         axis, lever = self.worlds.joint_axis[joints], tip[:, None, :] - self.worlds.joint_anchor[joints]

@@ -31,6 +31,7 @@ class MujocoWorlds:
         self.batch = Batch(model, nworld, nthread, persistent=True)
         self.qpos = self.batch.bind("qpos")
         self.qvel = self.batch.bind("qvel")
+        self.ctrl = self.batch.bind("ctrl")
         self.eq_active = self.batch.bind("eq_active")
         self.time = self.batch.bind("time")
         self.xpos = self.batch.bind("xpos")
@@ -106,8 +107,14 @@ class MujocoWorlds:
             record[..., at : at + 3] for at in (scene.force_sensor, scene.torque_sensor, scene.acceleration_sensor)
         )
         own = model.body_mass[scene.cups_body] * moved
-        center = model.body_ipos[scene.cups_body] - model.site_pos[scene.suction_site]
-        return np.concatenate([own - force, np.cross(center, own) - torque], axis=-1)
+        x, y, z = model.body_ipos[scene.cups_body] - model.site_pos[scene.suction_site]
+        wrench = np.empty((*record.shape[:-1], 6))
+        wrench[..., :3] = own - force
+        # The moment of the cups' own mass, written out: np.cross costs a multiple.
+        wrench[..., 3] = y * own[..., 2] - z * own[..., 1] - torque[..., 0]
+        wrench[..., 4] = z * own[..., 0] - x * own[..., 2] - torque[..., 1]
+        wrench[..., 5] = x * own[..., 1] - y * own[..., 0] - torque[..., 2]
+        return wrench
 
     def wake(self, ids: np.ndarray) -> None:
         """Wake every sleeping body: MuJoCo compares sleeping velocities bytewise with 0, and -0.0 differs."""

@@ -21,8 +21,7 @@ SEAL_GAP = 0.006  # [m] how far a lip may be from the face and still draw it in
 SEAL_TILT = np.deg2rad(6.0)  # [rad] how far the faces may be from parallel
 MINIMUM_CUPS = 3  # a carton held by fewer peels off at once
 VACUUM_TIME = 0.06  # [s] time constant of evacuating the cups
-NUDGE = 0.002  # [m/s] downwards when a carton is let go: what it falls in 0.2 ms
-NUDGE = 0.005  # [m/s]
+NUDGE = 0.005  # [m/s] downwards when a carton is let go: what it falls in half a millisecond
 FREE = -1
 
 
@@ -64,7 +63,7 @@ class Suction:
 
     def __init__(self, worlds: Worlds, cups: Cups):
         """Watch `worlds`; `cups` are the gripper's."""
-        n = worlds.nworld
+        n, model = worlds.nworld, worlds.scene.model
         self.worlds, self.cups = worlds, cups
         self.state = SuctionState(
             on=np.zeros(n, dtype=bool),
@@ -75,7 +74,10 @@ class Suction:
             broken_by=np.zeros(n, dtype=np.int64),
         )
         self._arm_of_twist = float(np.sqrt((cups.positions**2).sum(1)).mean())
+        self._site = tuple(a[worlds.scene.suction_site].copy() for a in (model.site_pos, model.site_quat))
+        self._lips = np.concatenate([cups.positions, np.zeros((len(cups.positions), 1))], axis=1)
         self.half_size = np.zeros((n, worlds.scene.scene.slots, 3))
+        self._near = np.zeros((n, worlds.scene.scene.slots))  # [m2] squared distance within which a cup may seal
         self.max_force = np.zeros(n)
         self.max_moment = np.zeros((n, 2))
         self.friction = np.zeros(n)
@@ -83,6 +85,8 @@ class Suction:
     def apply(self, rows: Rows, half_size: np.ndarray, ids: np.ndarray) -> None:
         """Take over strength from the knobs and the cartons' half sizes [m], (n, slots, 3)."""
         self.half_size[ids] = half_size
+        pad = np.sqrt((self.cups.positions**2).sum(1)).max() + SEAL_GAP
+        self._near[ids] = (np.sqrt((half_size**2).sum(-1)) + pad) ** 2
         self.max_force[ids] = rows["suction.max_force"]
         self.max_moment[ids] = rows["suction.max_moment"]
         self.friction[ids] = rows["suction.friction"]
@@ -97,22 +101,22 @@ class Suction:
         """Return position [m] (n, 3) and quaternion (n, 4) of the lip plane's frame, z towards the load."""
         scene = self.worlds.scene
         position, quaternion = self.worlds.xpos[ids, scene.cups_body], self.worlds.xquat[ids, scene.cups_body]
-        site = scene.model.site_pos[scene.suction_site], scene.model.site_quat[scene.suction_site]
-        return position + rotate(quaternion, site[0]), multiply(quaternion, site[1])
+        return position + rotate(quaternion, self._site[0]), multiply(quaternion, self._site[1])
 
     def update(self, wrench: np.ndarray, seconds: float, ids: np.ndarray) -> None:
         """Draw in, hold or break, after an interval of `seconds` in which `wrench` (n, substeps, 6) was measured."""
         s = self.state
         s.wrench[ids] = np.add.reduce(wrench, axis=1) / wrench.shape[1]
-        target = s.on[ids].astype(float)
+        target = (s.on[ids] & (s.held[ids] != FREE)).astype(float)  # an open cup draws air, not a vacuum
         s.vacuum[ids] += (target - s.vacuum[ids]) * (1.0 - np.exp(-seconds / VACUUM_TIME))
-        self._release(ids[~s.on[ids] & (s.held[ids] != FREE)])
-        holding = ids[s.on[ids] & (s.held[ids] != FREE)]
-        if len(holding):
-            self._check_limits(holding)
+        on, holds = s.on[ids], s.held[ids] != FREE
+        if (holds & ~on).any():
+            self._release(ids[holds & ~on])
+        if (holds & on).any():
+            self._check_limits(ids[holds & on])
         # A hold that broke has let air into the cups: they seal nothing until the pump has been off.
-        s.broken_by[ids[~s.on[ids]]] = 0
-        seeking = ids[s.on[ids] & (s.held[ids] == FREE) & (s.broken_by[ids] == 0)]
+        s.broken_by[ids[~on]] = 0
+        seeking = ids[on & (s.held[ids] == FREE) & (s.broken_by[ids] == 0)]
         if len(seeking):
             self._seek(seeking)
 
@@ -120,8 +124,6 @@ class Suction:
         s, scene = self.state, self.worlds.scene
         self.worlds.eq_active[ids, scene.welds[s.held[ids]]] = 0
         # A carton that hung still counts as ready to sleep and would do so in mid-air: a nudge keeps it awake.
-        self.worlds.qvel[ids, scene.slot_dofs[s.held[ids]] + 2] -= NUDGE
-        # The engine would put a carton that hung still to sleep in mid-air, before it starts to fall.
         self.worlds.qvel[ids, scene.slot_dofs[s.held[ids]] + 2] -= NUDGE
         s.held[ids], s.sealed[ids] = FREE, 0
 
@@ -146,11 +148,16 @@ class Suction:
     def _seek(self, ids: np.ndarray) -> None:
         s, scene = self.state, self.worlds.scene
         lip, turn = self.lip_pose(ids)
+        position = self.worlds.xpos[ids[:, None], scene.slot_bodies]
+        away = lip[:, None, :] - position
+        x, y, z = away[..., 0], away[..., 1], away[..., 2]
+        # Mostly no carton is anywhere near: look closer only where one is.
+        near = (x * x + y * y + z * z < self._near[ids]).any(1)
+        if not near.any():
+            return
+        ids, lip, turn, position = ids[near], lip[near], turn[near], position[near]
         # The carton whose box is nearest to the lip plane's centre.
-        position, quaternion = (
-            self.worlds.xpos[np.ix_(ids, scene.slot_bodies)],
-            self.worlds.xquat[np.ix_(ids, scene.slot_bodies)],
-        )
+        quaternion = self.worlds.xquat[ids[:, None], scene.slot_bodies]
         local = rotate(conjugate(quaternion), lip[:, None, :] - position)
         outside = np.maximum(np.abs(local) - self.half_size[ids], 0.0)
         slot = np.argmin((outside * outside).sum(-1), axis=1)
@@ -174,8 +181,7 @@ class Suction:
         row = np.arange(len(axis))
         side = -np.sign(towards[row, axis])
         parallel = np.abs(towards[row, axis]) >= np.cos(SEAL_TILT)
-        cups = np.concatenate([self.cups.positions, np.zeros((len(self.cups.positions), 1))], axis=1)
-        lips = lip[:, None, :] + rotate(turn[:, None, :], cups[None])
+        lips = lip[:, None, :] + rotate(turn[:, None, :], self._lips[None])
         local = rotate(conjugate(quaternion)[:, None, :], lips - position[:, None, :])
         over = local * side[:, None, None] - half[:, None, :]
         gap = np.abs(np.take_along_axis(over, axis[:, None, None], axis=2)[..., 0])

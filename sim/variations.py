@@ -144,7 +144,7 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True)
 class Density:
-    """A mass that goes with a size: log-uniform density [kg/m3] times the volume of the row's `carton.size`, clipped."""
+    """A mass that goes with a size: log-uniform density [kg/m3] times the row's `carton.size` in volume, clipped."""
 
     low: float
     high: float
@@ -287,7 +287,9 @@ def _distribution(knob: Knob, shape: tuple[int, ...], says: Any, where: str) -> 
             else:
                 known = "constant, uniform, loguniform, truncnormal, choice, density, widest"
                 raise InputError(f"{where}: knob {knob.name}: unknown distribution {kind!r}; known: {known}")
-        except (KeyError, IndexError, TypeError):
+        except InputError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError):
             raise InputError(f"{where}: knob {knob.name}: {kind} cannot be read from {value!r}") from None
     try:
         low, high = (np.asarray(b, dtype=np.float64) for b in made.bounds())
@@ -295,6 +297,11 @@ def _distribution(knob: Knob, shape: tuple[int, ...], says: Any, where: str) -> 
         raise InputError(f"{where}: knob {knob.name}: {says!r} is not made of numbers") from None
     if (low > high).any():
         raise InputError(f"{where}: knob {knob.name}: bounds the wrong way round ({low} > {high})")
+    if isinstance(made, Density):
+        if knob.name != "carton.mass":
+            raise InputError(f"{where}: knob {knob.name}: only carton.mass can be drawn as a density")
+        if not 0 < made.low <= made.high:
+            raise InputError(f"{where}: knob {knob.name}: densities want 0 < low <= high, got {made.low}, {made.high}")
     if isinstance(made, LogUniform) and (low <= 0).any():
         raise InputError(f"{where}: knob {knob.name}: loguniform wants bounds above zero, got {low}")
     knob.check(low, where)
@@ -325,7 +332,8 @@ class Variation:
     def parse(name: str, says: Mapping[str, Any], knobs: Knobs) -> Variation:
         """Build from a mapping such as a variation file holds: `{knob: number | {distribution: arguments}}`.
 
-        A knob's dotted name may be written as nested mappings (`carton: {count: 12}`). The key `every_knob: widest` draws every knob that is not named otherwise from all of its bounds.
+        A knob's dotted name may be written as nested mappings (`carton: {count: 12}`). The key `every_knob: widest`
+        draws every knob that is not named otherwise from all of its bounds.
 
         Raises:
             InputError: unknown knob or distribution, or bounds that are wrong; the message names the knob.
@@ -333,7 +341,7 @@ class Variation:
         where = f"variation {name}"
         says = dict(says)
         calibrations = []
-        paths = says.pop("calibration", [])
+        paths = says.pop("calibration", None) or []
         for path in [paths] if isinstance(paths, str) else paths:
             calibrations.append(Calibration.read(Path(path), knobs))
         every = says.pop("every_knob", None)
@@ -356,10 +364,11 @@ class Variation:
             )
         for calibration in self.calibrations:
             drawn = [calibration.draw(seed, int(n), self.knobs) for n in numbers]
-            for name in calibration.sizes:
+            for name in calibration.sizes if drawn else ():
                 columns[name] = np.stack([d[name] for d in drawn])
+        calibrated = {name for calibration in self.calibrations for name in calibration.sizes}
         for name, distribution in self.distributions.items():
-            if isinstance(distribution, Density):
+            if isinstance(distribution, Density) and name not in calibrated:
                 size = columns.get("carton.size")
                 if size is None:
                     size = np.broadcast_to(self.knobs.nominal("carton.size"), (*columns[name].shape, 3))

@@ -44,6 +44,7 @@ class Worlds(Protocol):
     nworld: int
     qpos: np.ndarray  # (nworld, nq)
     qvel: np.ndarray  # (nworld, nv)
+    ctrl: np.ndarray  # (nworld, nu) the servos' targets
     eq_active: np.ndarray  # (nworld, neq)
     xpos: np.ndarray  # (nworld, nbody, 3) [m]
     xquat: np.ndarray  # (nworld, nbody, 4) wxyz

@@ -4,7 +4,10 @@ Actions come at 10 Hz: six joint targets [rad] and suction (on above 0.5). Obser
 vectors, `state` (STATE_NAMES) and `environment_state` (SURROUNDINGS_NAMES) in `tasks.palletizing`, and a picture for
 each camera asked for. The vector environment resets by Gymnasium's NEXT_STEP rule: the step after an episode's end
 ignores the action, returns the new episode's first observation, reward 0 and no end. `autoreset_mode="SameStep"` resets
-within the step instead and hands the last observation over as `final_obs`.
+within the step instead and hands the last observation and info over as `final_obs` and `final_info`.
+
+The info of an episode's end says `success`, `reasons` (a list of lines) and `seconds`, and `broken` (why) where the
+physics could not be trusted any more; each with its mask, as Gymnasium has it: `_success`, ...
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from assets.errors import InputError, unknown
+from sim.cell import PERIOD
 from sim.knobs import Rows
 from sim.variations import Variation
 from tasks.palletizing import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
@@ -88,7 +92,6 @@ class PalletizingVectorEnv(gym.vector.VectorEnv):
         self._all = np.arange(num_envs)
         self._ended = np.zeros(num_envs, dtype=bool)
         self._numbers = np.zeros(num_envs, dtype=np.int64)
-        self._returns = np.zeros(num_envs)
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
@@ -101,7 +104,6 @@ class PalletizingVectorEnv(gym.vector.VectorEnv):
     def _begin(self, ids: np.ndarray) -> None:
         assert self._source is not None
         self.simulation.task.apply(self._source.rows(self._numbers[ids]), ids)
-        self._returns[ids] = 0.0
 
     # ---- Gymnasium ---------------------------------------------------------------------------------------------------
 
@@ -117,76 +119,86 @@ class PalletizingVectorEnv(gym.vector.VectorEnv):
         self._numbers = self._all.copy() if numbers is None else np.asarray(numbers, dtype=np.int64)
         if self._numbers.shape != (self.num_envs,):
             raise InputError(f"options['variants'] wants {self.num_envs} numbers, got shape {self._numbers.shape}")
+        if (self._numbers < 0).any():
+            raise InputError(f"options['variants'] counts from 0, got {self._numbers.min()}")
+        super().reset(seed=seed)
         self._begin(self._all)
         self._ended[:] = False
-        return self._observe(), {"variant": self._numbers.copy()}
+        return self._observe(self._all), self._variants()
 
     def step(
         self, actions: np.ndarray
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Run one control period of 0.1 s in every world."""
+        """Run one control period of 0.1 s in every world; a target that is not finite holds the joint where it is."""
         if self._source is None:
             raise InputError("call reset() before step()")
         actions = np.asarray(actions, dtype=np.float32).astype(np.float64)
-        same_step = self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
-        fresh = self._ended.copy()
-        if fresh.any():
-            self._next_variant(self._all[fresh])
-        reward, terminated, truncated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
-        running = self._all[~fresh]
-        info: dict[str, Any] = {}
+        if actions.shape != self.action_space.shape:
+            raise InputError(f"step() wants actions of shape {self.action_space.shape}, got {actions.shape}")
+        if self._ended.any():
+            self._next_variant(self._all[self._ended])
+        reward, terminated, truncated = np.zeros((3, self.num_envs))
+        terminated, truncated = terminated.astype(bool), truncated.astype(bool)
+        running = self._all[~self._ended]
+        broken: dict[int, str] = {}
         if len(running):
             reward[running] = self.simulation.task.advance(actions[running], running)
             terminated[running], truncated[running] = self.simulation.task.finished(running)
-            self._quarantine(running, terminated, truncated, info)
-        self._returns += reward
-        ended = terminated | truncated
+            for i, why in zip(running.tolist(), self.simulation.worlds.broken(running), strict=True):
+                if why is not None:  # the world starts afresh on another row
+                    broken[i], terminated[i], truncated[i] = why, False, True
+        ended, info = terminated | truncated, self._variants()
         if ended.any():
-            info |= self._verdicts(self._all[ended], ended, info)
-        self._ended = ended & (not same_step)
-        info["variant"] = self._numbers.copy()
-        if same_step and ended.any():
-            info["final_obs"] = self._observe()
-            info["_final_obs"] = ended.copy()
-            self._next_variant(self._all[ended])
-        return self._observe(), reward, terminated, truncated, info
+            info |= self._final_info(ended, broken)
+            if self.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP:
+                info = self._restart(ended, info)
+        self._ended = ended & (self.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP)
+        return self._observe(self._all), reward, terminated, truncated, info
+
+    def _variants(self) -> dict[str, np.ndarray]:
+        return {"variant": self._numbers.copy(), "_variant": np.ones(self.num_envs, dtype=bool)}
+
+    def _restart(self, ended: np.ndarray, final: dict[str, Any]) -> dict[str, Any]:
+        """Reset the worlds that ended, as SAME_STEP has it; return the info with what they ended with."""
+        ids = self._all[ended]
+        # Only these: every look draws sensor noise, and another world's must not depend on this one's end.
+        last = self._observe(ids)
+        seen = np.full(self.num_envs, None, dtype=object)
+        for k, i in enumerate(ids):
+            seen[i] = {name: values[k] for name, values in last.items()}
+        self._next_variant(ids)
+        final["_variant"] = ended.copy()
+        return self._variants() | {
+            "final_obs": seen, "_final_obs": ended.copy(), "final_info": final, "_final_info": ended.copy()
+        }  # fmt: skip
 
     def _next_variant(self, ids: np.ndarray) -> None:
         """World i runs the variants i, i + num_envs, i + 2 num_envs, ..."""
         self._numbers[ids] += self.num_envs
         self._begin(ids)
 
-    def _quarantine(
-        self, ids: np.ndarray, terminated: np.ndarray, truncated: np.ndarray, info: dict[str, Any]
-    ) -> None:
-        """End the episodes of worlds whose physics has broken; they start afresh on another row."""
-        broken = self.simulation.worlds.broken(ids)
-        for i, why in zip(ids, broken, strict=True):
-            if why is not None:
-                terminated[i], truncated[i] = False, True
-                info.setdefault("broken", [None] * self.num_envs)[int(i)] = why
-
-    def _verdicts(self, ids: np.ndarray, ended: np.ndarray, info: dict[str, Any]) -> dict[str, Any]:
+    def _final_info(self, ended: np.ndarray, broken: dict[int, str]) -> dict[str, Any]:
+        """Judge the worlds that ended and are sound; say of each how it ended."""
         success = np.zeros(self.num_envs, dtype=bool)
-        reasons: list[list[str]] = [[] for _ in range(self.num_envs)]
-        broken = info.get("broken", [None] * self.num_envs)
-        sound = np.array([i for i in ids if broken[int(i)] is None], dtype=np.int64)
+        reasons = np.full(self.num_envs, None, dtype=object)
+        why = np.full(self.num_envs, None, dtype=object)
+        sound = np.array([i for i in self._all[ended] if int(i) not in broken], dtype=np.int64)
+        seconds = self.simulation.task.state.period * PERIOD
         for i, verdict in zip(sound, self.simulation.judge(sound) if len(sound) else [], strict=True):
-            success[i], reasons[int(i)] = verdict.success, list(verdict.reasons)
-        for i in ids:
-            if broken[int(i)] is not None:
-                reasons[int(i)] = [f"broken: {broken[int(i)]}"]
-        period = self.simulation.task.state.period * 0.1
-        return {
-            "success": success,
-            "reasons": reasons,
-            "_success": ended.copy(),
-            "episode": {"r": self._returns.copy(), "t": period, "l": self.simulation.task.state.period.copy()},
-            "_episode": ended.copy(),
-        }
+            success[i], reasons[i] = verdict.success, list(verdict.reasons)
+        for i, text in broken.items():
+            reasons[i], why[i] = [f"broken: {text}"], text
+        info = {
+            "success": success, "_success": ended.copy(), "reasons": reasons, "_reasons": ended.copy(),
+            "seconds": np.where(ended, seconds, 0.0), "_seconds": ended.copy(),
+        }  # fmt: skip
+        return info | ({"broken": why, "_broken": np.isin(self._all, list(broken))} if broken else {})
 
-    def _observe(self) -> dict[str, np.ndarray]:
-        return self.simulation.task.observe(self._all) | self.simulation.render(self._all)
+    def _observe(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Observe the worlds `ids`; what is not finite in a broken one reads 0, lest it spoils a learner's batch."""
+        seen = self.simulation.task.observe(ids)
+        seen = {name: np.where(np.isfinite(values), values, np.float32(0.0)) for name, values in seen.items()}
+        return seen | self.simulation.render(ids)
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Return the first camera's picture of every world."""
@@ -253,4 +265,3 @@ def register() -> None:
             vector_entry_point="tasks.env:PalletizingVectorEnv",
             disable_env_checker=True,
         )
-

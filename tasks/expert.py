@@ -18,20 +18,23 @@ from sim.cell_knobs import LARGEST_CARTON
 from tasks.cell import BELT_HEIGHT, STOP, TOOL_LENGTH, Layout
 from tasks.palletizing import STATE_NAMES, SURROUNDINGS_NAMES
 
-WAIT, APPROACH, DESCEND, GRIP, LIFT, TRANSFER, LOWER, RELEASE, RETREAT = range(9)
+WAIT, APPROACH, DESCEND, GRIP, LIFT, TRANSFER, LOWER, SET_DOWN, RELEASE, RETREAT = range(10)
 
 # Coordinates: heading [rad], distance [m], height [m] of the lips' centre, turn of the tool against the heading [rad].
 MAX_VELOCITY = np.array([1.5, 0.9, 0.9, 2.2])
 MAX_ACCELERATION = np.array([2.8, 2.2, 2.6, 6.0])
 MAX_JERK = np.array([14.0, 14.0, 18.0, 40.0])
+MAX_SHARE = 0.9  # of the joints' speed limits
 GENTLE = 0.30  # share of the height limits while a carton is set down
+EMPTY = 1.25  # share of the limits while nothing is carried
+NEAR = 0.04  # [m] above its place, from where on a carton is set down gently
 HOVER = 0.10  # [m] over a carton before going down on it
 CLEAR = 0.05  # [m] between what is carried and the load below
 OVER_BELT = BELT_HEIGHT + LARGEST_CARTON[2] + 0.06  # [m] the lips pass over any carton on the conveyor
 GRIP_PERIODS, RELEASE_PERIODS = 8, 2  # how long to wait for a seal, and for the cups to let go
 LAG = 0.15  # [s] how long the arm takes to come to rest where it was sent
 TOUCH = 25.0  # [N] upward force that says the carton stands
-SET_DOWN = 0.003  # [m] above its support at which a carton is let go
+LET_GO = 0.003  # [m] above its support at which a carton is let go
 
 
 @dataclasses.dataclass
@@ -63,6 +66,7 @@ class PalletizingExpert:
         yaw = np.arctan2(rotation[0, 1, 0], rotation[0, 0, 0])
         heading = np.arctan2(at[1], at[0])
         self._home_joints = home
+        self._joint_step = MAX_SHARE * PERIOD * np.array([j.velocity_limit for j in self.arm.body.joints()])
         self._home_tool = np.array([heading, np.hypot(at[0], at[1]), at[2], _wrap(yaw - heading)])
         self.neutral = self._home_tool[3]
         n = nworld
@@ -98,11 +102,8 @@ class PalletizingExpert:
             if segment is not None:
                 w.ticks[i] += 1
                 w.tool[i] = segment.at_time(min(w.ticks[i] * PERIOD, segment.duration))[0]
-        heading, distance, height, turn = w.tool[ids].T
-        lips = np.stack(
-            [distance * np.cos(heading), distance * np.sin(heading), height - self.layout.base_height], axis=1
-        )
-        joints, ok = self.kinematics.solve_tool_down(lips, heading + turn, w.joints[ids], TOOL_LENGTH)
+        lips, yaw = self._lips(w.tool[ids])
+        joints, ok = self.kinematics.solve_tool_down(lips, yaw, w.joints[ids], TOOL_LENGTH)
         # Where the tool cannot go the arm waits; the time limit ends such an episode.
         w.joints[ids] = np.where(ok[:, None], joints, w.joints[ids])
         return np.concatenate([w.joints[ids], w.suction[ids, None].astype(float)], axis=1)[:, None, :]
@@ -114,12 +115,12 @@ class PalletizingExpert:
         phase = int(w.phase[i])
         arrived = self._arrived(i)
         holding = state[self._state["suction.holding"]] > 0.5
-        if phase in (LIFT, TRANSFER, LOWER) and not holding:
+        if phase in (LIFT, TRANSFER, LOWER, SET_DOWN) and not holding:
             # Lost on the way: let go, rise and look for the next one.
             w.suction[i] = False
             self._go(i, RETREAT, self._above(w.tool[i], self._travel_height(seen)))
             return
-        if phase == LOWER and -state[self._state["tool.force_z"]] > TOUCH:
+        if phase in (LOWER, SET_DOWN) and -state[self._state["tool.force_z"]] > TOUCH:
             arrived = True
         if phase == WAIT and seen[s["carton.ready"]] > 0.5 and arrived:
             over = self._over_carton(i, seen)
@@ -146,9 +147,10 @@ class PalletizingExpert:
         elif phase == LIFT and arrived:
             self._go(i, TRANSFER, self._over_target(i, seen, self._carry_height(seen)))
         elif phase == TRANSFER and arrived:
-            down = self._over_target(i, seen, seen[s["target.support"]] + seen[s["carton.height"]] + SET_DOWN)
-            self._go(i, LOWER, down, gentle=True)
+            self._go(i, LOWER, self._over_target(i, seen, self._place_height(seen) + NEAR))
         elif phase == LOWER and arrived:
+            self._go(i, SET_DOWN, self._over_target(i, seen, self._place_height(seen)), gentle=True)
+        elif phase == SET_DOWN and arrived:
             w.suction[i] = False
             self._stay(i, RELEASE)
         elif phase == RELEASE:
@@ -160,7 +162,7 @@ class PalletizingExpert:
 
     def _arrived(self, i: int) -> bool:
         segment = self._segments[i]
-        lag = LAG if self.work.phase[i] in (DESCEND, LOWER, RETREAT) else 0.0
+        lag = LAG if self.work.phase[i] in (DESCEND, TRANSFER, SET_DOWN) else 0.0
         return segment is None or self.work.ticks[i] * PERIOD >= segment.duration + lag
 
     def _stay(self, i: int, phase: int) -> None:
@@ -168,17 +170,50 @@ class PalletizingExpert:
         w.phase[i], w.ticks[i], self._segments[i] = phase, 0, None
 
     def _go(self, i: int, phase: int, goal: np.ndarray, gentle: bool = False) -> None:
-        """Plan a segment from where the tool was last commanded, at rest, to `goal`, at rest."""
+        """Plan a segment from where the tool was last commanded, at rest, to `goal`, at rest.
+
+        Near the column a joint would have to turn faster than it can; such a segment takes longer.
+        """
         w = self.work
-        limit = np.array([1.0, 1.0, GENTLE if gentle else 1.0, 1.0])
+        pace = 1.0 if w.suction[i] else EMPTY
+        limit = pace * np.array([1.0, 1.0, GENTLE if gentle else 1.0, 1.0])
+        segment = self._segment(w.tool[i], goal, limit)
+        hurry = self._hurry(segment, w.joints[i])
+        if hurry > 1.0:
+            segment = self._segment(w.tool[i], goal, limit, 1.0 / hurry)
+        w.phase[i], w.ticks[i], w.goal[i], self._segments[i] = phase, 0, goal, segment
+
+    def _segment(self, start: np.ndarray, goal: np.ndarray, limit: np.ndarray, speed: float = 1.0) -> ruckig.Trajectory:
+        """Plan from rest to rest; `limit` (4,) cuts speed and acceleration, `speed` runs all of it slower."""
         problem = ruckig.InputParameter(4)
-        problem.current_position, problem.target_position = w.tool[i].tolist(), goal.tolist()
-        problem.max_velocity = (MAX_VELOCITY * limit).tolist()
-        problem.max_acceleration = (MAX_ACCELERATION * limit).tolist()
-        problem.max_jerk = MAX_JERK.tolist()
+        problem.current_position, problem.target_position = start.tolist(), goal.tolist()
+        problem.max_velocity = (MAX_VELOCITY * limit * speed).tolist()
+        problem.max_acceleration = (MAX_ACCELERATION * limit * speed**2).tolist()
+        problem.max_jerk = (MAX_JERK * speed**3).tolist()
         segment = ruckig.Trajectory(4)
         self._planner.calculate(problem, segment)
-        w.phase[i], w.ticks[i], w.goal[i], self._segments[i] = phase, 0, goal, segment
+        return segment
+
+    def _hurry(self, segment: ruckig.Trajectory, joints: np.ndarray) -> float:
+        """Return the greatest joint speed of a segment that begins at `joints`, as a share of what the joints allow."""
+        times = np.minimum(np.arange(int(segment.duration / PERIOD) + 2) * PERIOD, segment.duration)
+        lips, yaw = self._lips(np.array([segment.at_time(t)[0] for t in times]))
+        solutions = self.kinematics.tool_down_solutions(lips, yaw, np.tile(joints, (len(times), 1)), TOOL_LENGTH)
+        away = np.abs(solutions[0] - joints).max(axis=1)
+        if np.isnan(away).all():
+            return 1.0
+        path = solutions[:, int(np.nanargmin(away))]
+        step = np.diff(path, axis=0)
+        step -= 2 * np.pi * np.round(step / (2 * np.pi))
+        return float(np.nanmax(np.abs(step) / self._joint_step, initial=1.0))
+
+    def _lips(self, tool: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lips' positions in the arm's base frame [m], (n, 3), and the tool's yaw [rad], of tools (n, 4)."""
+        heading, distance, height, turn = tool.T
+        lips = np.stack(
+            [distance * np.cos(heading), distance * np.sin(heading), height - self.layout.base_height], axis=1
+        )
+        return lips, heading + turn
 
     # ---- where to go -----------------------------------------------------------------------------------------------
 
@@ -202,6 +237,10 @@ class PalletizingExpert:
         height = float(seen[s["carton.height"]])
         here = float(seen[s["target.support"]]) + 2.0 * CLEAR + height
         return max(self._safe_height(seen, height), over_belt, here, BELT_HEIGHT + height + 0.09)
+
+    def _place_height(self, seen: np.ndarray) -> float:
+        """Height of the lips at which the carton stands, all but [m]."""
+        return float(seen[self._seen["target.support"]] + seen[self._seen["carton.height"]] + LET_GO)
 
     def _over_carton(self, i: int, seen: np.ndarray) -> np.ndarray:
         s = self._seen

@@ -158,14 +158,21 @@ class Judge:
         mine = np.arange(self.task.size.shape[1]) < count[:, None]
         saved = cell.save(worlds)
         moved, _, _ = self._shake(worlds, mine, _tilt_profile())
+        broken = cell.worlds.broken(worlds)
         for k, world in enumerate(which):
+            if broken[k] is not None:
+                reasons[world].append(f"the physics broke under a 10 deg tilt ({broken[k]})")
+                continue
             creep[world] = float(moved[k])
             if moved[k] > TILT_CREEP:
                 reasons[world].append(f"load creeps {moved[k] * 1000:.1f} mm under a 10 deg tilt")
         cell.restore(saved, worlds)
         during, after, fell = self._shake(worlds, mine, _pulse_profile())
-        height = self._height(worlds, mine)
+        height, broken = self._height(worlds, mine), cell.worlds.broken(worlds)
         for k, world in enumerate(which):
+            if broken[k] is not None:
+                reasons[world].append(f"the physics broke under 0.5 g ({broken[k]})")
+                continue
             elastic[world], permanent[world] = float(during[k]), float(after[k])
             if fell[k]:
                 reasons[world].append("a carton falls off the load under 0.5 g")

@@ -7,11 +7,13 @@ placed. Judging the finished load stands in `tasks.judge`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from sim.apply import carton_mass, carton_size
-from sim.cell import PERIOD, Cell
+from sim.cell import PERIOD, Cell, CellState
 from sim.knobs import Rows
 from sim.rotations import yaw_of
 from sim.scene import STILL
@@ -67,6 +69,23 @@ class PalletizingState:
     period: np.ndarray
     running: np.ndarray
     press: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskState:
+    """The complete state of some worlds of the task: what `Palletizing.save` returns and `restore` takes.
+
+    Attributes:
+        cell: physics, suction and servo.
+        work: the arrays of `PalletizingState`, by name.
+        events: of each world.
+        random: state of each world's sensor noise.
+    """
+
+    cell: CellState
+    work: dict[str, np.ndarray]
+    events: list[list[dict]]
+    random: list[Mapping[str, Any]]
 
 
 class Palletizing:
@@ -205,11 +224,11 @@ class Palletizing:
     def _stop_belt(self, ids: np.ndarray) -> None:
         """Halt the belt when the carton reaches the light barrier; it is ready once it stands still."""
         s = self.state
-        arriving = (s.status[ids] == ARRIVING).any(1)
-        here = ids[arriving]
+        on_belt = (s.status[ids] == ARRIVING) | (s.status[ids] == READY)
+        here = ids[on_belt.any(1)]
         if not len(here):
             return
-        slot = np.argmax(s.status[here] == ARRIVING, axis=1)
+        slot = np.argmax(on_belt[on_belt.any(1)], axis=1)
         row = np.arange(len(here))
         position, quaternion = self.cell.carton_poses(here)
         yaw = yaw_of(quaternion[row, slot])
@@ -219,11 +238,10 @@ class Palletizing:
         self._run_belt(here[reached & s.running[here]], False)
         dofs = self.cell.scene.slot_dofs[slot]
         speed = np.abs(self.cell.worlds.qvel[here[:, None], dofs[:, None] + np.arange(6)]).max(1)
-        still = reached & (speed < 0.01)
+        fallen = position[row, slot, 2] < BELT_HEIGHT - 0.05
+        still = reached & (speed < 0.01) & ~fallen & (s.status[here, slot] == ARRIVING)
         s.status[here[still], slot[still]] = READY
         self._log(here[still], slot[still], "arrived")
-        # A carton that fell off the conveyor never becomes ready.
-        fallen = position[row, slot, 2] < BELT_HEIGHT - 0.05
         self._lose(here[fallen], slot[fallen], "fell off the conveyor")
 
     def _follow_cartons(self, ids: np.ndarray) -> None:
@@ -233,9 +251,11 @@ class Palletizing:
         slot = np.maximum(held, 0)
         known = (held != FREE) & (s.status[ids, slot] != LOST)
         taken = known & (s.status[ids, slot] != HELD)
+        off_belt = s.status[ids, slot] <= READY
         s.status[ids[taken], slot[taken]] = HELD
         self._log(ids[taken], slot[taken], "attached")
-        self._run_belt(ids[taken], False)
+        # Whoever takes a carton off the belt finds it halted; one taken from the pallet leaves the belt alone.
+        self._run_belt(ids[taken & off_belt], False)
         press = np.maximum(-suction.wrench[ids, 2], 0.0)
         s.press[ids, slot] = np.where(held != FREE, np.maximum(s.press[ids, slot], press), s.press[ids, slot])
         was_held = s.status[ids] == HELD
@@ -267,6 +287,24 @@ class Palletizing:
         limit = (SECONDS_PER_CARTON * (self.count[ids]) + SECONDS_EXTRA) / PERIOD
         done = s.idle[ids] >= SETTLE
         return done, (s.period[ids] >= limit) & ~done
+
+    def save(self, ids: np.ndarray) -> TaskState:
+        """Return the complete state of the worlds `ids`: physics, suction, work and random numbers to come."""
+        return TaskState(
+            cell=self.cell.save(ids),
+            work={f.name: getattr(self.state, f.name)[ids].copy() for f in dataclasses.fields(self.state)},
+            events=[[dict(event) for event in self.events[i]] for i in ids],
+            random=[self._random[i].bit_generator.state for i in ids],
+        )
+
+    def restore(self, state: TaskState, ids: np.ndarray) -> None:
+        """Put worlds that run the same rows back into a saved state; they go on bit for bit as they did from there."""
+        self.cell.restore(state.cell, ids)
+        for name, value in state.work.items():
+            getattr(self.state, name)[ids] = value
+        for k, i in enumerate(ids.tolist()):
+            self.events[i] = [dict(event) for event in state.events[k]]
+            self._random[i].bit_generator.state = state.random[k]
 
     # ---- what the policy sees --------------------------------------------------------------------------------------
 
@@ -333,7 +371,7 @@ class Palletizing:
         span = self.footprint(self.target_yaw[ids, slot], self.size[ids, slot])
         other = self.footprint(self.target_yaw[ids], self.size[ids])
         apart = np.abs(position[..., :2] - self.target[ids, slot, None, :2]) - (other + span[:, None]) / 2
-        below = (apart < -0.02).all(-1)
+        below: np.ndarray = (apart < -0.02).all(-1)
         row = np.arange(len(ids))
         below[row, slot] = False
         deck = self.layout.pallet_to_world(np.zeros(3))[2]

@@ -19,7 +19,7 @@ from sim.scene import CompiledScene, compile_scene
 from sim.variations import Variation
 from tasks.cell import Layout, palletizing_scene
 from tasks.judge import Judge
-from tasks.palletizing import Palletizing
+from tasks.palletizing import Palletizing, TaskState
 from tasks.variants import Planner, palletizing_knobs, plan_rows
 
 CAMERAS = ("cell", "wrist")
@@ -95,6 +95,14 @@ class Simulation:
     def full_state(self, ids: np.ndarray) -> np.ndarray:
         """Return positions and velocities of everything (n, nq + nv): what a replay compares."""
         return np.concatenate([self.worlds.qpos[ids], self.worlds.qvel[ids]], axis=1)
+
+    def save(self, ids: np.ndarray) -> TaskState:
+        """Return the complete state of the worlds `ids`; what a policy remembers is the policy's business."""
+        return self.task.save(ids)
+
+    def restore(self, state: TaskState, ids: np.ndarray) -> None:
+        """Put worlds that run the same rows back into a saved state, bit for bit."""
+        self.task.restore(state, ids)
 
     def close(self) -> None:
         """Free the renderer."""

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from assets.errors import InputError
-from palletlab.episode_parts import cause_of, cycle_times
+from palletlab.episode_parts import cycle_times
+from tasks.evaluation import cause_of, success_interval
 from palletlab.media import browser_mp4
 from palletlab.page import Cell, Page, table
 from palletlab.plots import Column, Mark, column_plot, line_plot
@@ -24,7 +25,6 @@ from palletlab.report import (
     plan_boxes,
     plan_figure,
     png_bytes,
-    success_interval,
 )
 from tasks.dataset import Publisher
 from tasks.lerobot_format import Features

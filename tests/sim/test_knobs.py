@@ -83,13 +83,13 @@ def test_wrong_shapes_are_refused() -> None:
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:
-    with pytest.raises(InputError, match="unknown knob 'carton.sise': did you mean 'carton.size'"):
+    with pytest.raises(InputError, match=r"unknown knob 'carton\.sise': did you mean 'carton.size'"):
         KNOBS["carton.sise"]
     assert "carton.sise" not in KNOBS
     assert "carton.size" in KNOBS
     with pytest.raises(InputError, match="did you mean 'friction'"):
         rows()["fricton"]
-    with pytest.raises(InputError, match="did you mean 'carton.mass'"):
+    with pytest.raises(InputError, match=r"did you mean 'carton\.mass'"):
         Rows(KNOBS, {"carton.mas": np.ones((1, 2))}, 0, np.arange(1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING
 
 import mujoco
@@ -25,7 +26,7 @@ def test_joints_run_from_the_base_to_the_tool(lab: Lab) -> None:
     assert names == [model.actuator(i).name for i in range(model.nu)]
     assert (model.actuator_trnid[:, 0] == scene.joints).all()
     bodies = model.jnt_bodyid[scene.joints]
-    assert all(model.body_parentid[b] == a for a, b in zip(bodies[:-1], bodies[1:], strict=True))
+    assert all(model.body_parentid[b] == a for a, b in itertools.pairwise(bodies))
 
 
 def test_addresses_point_where_they_say(lab: Lab) -> None:

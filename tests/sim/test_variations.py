@@ -152,6 +152,11 @@ def test_a_knob_nobody_names_keeps_its_nominal_value() -> None:
         ({"count": 2.5}, "count = 2.5 must be a whole number"),
         ({"count": {"uniform": [1.5, 3]}}, "count = 1.5 must be a whole number"),
         ({"count": {"truncnormal": {"mean": 3, "std": 1}}}, "count is a whole number"),
+        ({"carton.mass": {"density": {"low": 9, "high": 3, "at_least": 1, "at_most": 2}}}, "densities want 0 < low"),
+        ({"carton.mass": {"density": {"low": 0, "high": 3, "at_least": 1, "at_most": 2}}}, "densities want 0 < low"),
+        ({"carton.mass": {"density": {"low": "a", "high": 3, "at_least": 1, "at_most": 2}}}, "density cannot be read"),
+        ({"friction": {"density": {"low": 1, "high": 3, "at_least": 0.3, "at_most": 0.5}}}, "only carton.mass"),
+        ({"carton": {"mas": 3}}, "unknown knob 'carton.mas': did you mean 'carton.mass'"),
         ({"every_knob": "narrow"}, "unknown distribution 'narrow'"),
     ],
 )
@@ -159,6 +164,37 @@ def test_wrong_variations_are_refused(says: dict, match: str) -> None:
     with pytest.raises(InputError, match=match) as error:
         Variation.parse("v", says, knobs())
     assert "\n" not in str(error.value)
+
+
+def test_density_gives_masses_that_go_with_the_sizes() -> None:
+    says = {
+        "carton": {
+            "size": {"widest": None},
+            "mass": {"density": {"low": 100, "high": 400, "at_least": 3.0, "at_most": 10.0}},
+        }
+    }
+    rows = Variation.parse("v", says, knobs()).sample(2, np.arange(500))
+    mass, volume = rows["carton.mass"], rows["carton.size"].prod(-1)
+    assert mass.min() == 3.0
+    assert mass.max() == 10.0
+    free = (mass > 3.0) & (mass < 10.0)
+    assert (mass / volume)[free].min() >= 100
+    assert (mass / volume)[free].max() <= 400
+    some = Variation.parse("v", says, knobs(7)).sample(2, [400, 20])
+    assert np.ascontiguousarray(some["carton.mass"][:, :3]).tobytes() == rows.take([400, 20])["carton.mass"].tobytes()
+    del says["carton"]["size"]
+    nominal = Variation.parse("v", says, knobs()).sample(2, np.arange(50))["carton.mass"]
+    assert nominal.shape == (50, 3)
+    assert nominal.min() >= 3.0
+    assert nominal.max() <= 400 * 0.4 * 0.3 * 0.2
+
+
+def test_a_calibrated_mass_is_not_taken_for_a_density(tmp_path: Path) -> None:
+    path = written(tmp_path, {"carton.mass": [4.0, 5.0, 6.0]}, np.zeros((3, 3)).tolist())
+    says = {"carton.mass": {"density": {"low": 1, "high": 2, "at_least": 3, "at_most": 9}}, "calibration": path}
+    rows = Variation.parse("v", says, knobs()).sample(0, np.arange(2))
+    np.testing.assert_array_equal(rows["carton.mass"], [[4.0, 5.0, 6.0]] * 2)
+    assert len(Variation.parse("v", says, knobs()).sample(0, [])) == 0
 
 
 # ---- counter-based randomness ----------------------------------------------------------------------------------------
@@ -209,6 +245,14 @@ def test_seeds_variants_and_knobs_are_independent() -> None:
     values = drawn("carton.mass", {"uniform": [0.0 + 0.1, 1.0]})
     assert abs(np.corrcoef(values[:-1, 0], values[1:, 0])[0, 1]) < 5 / math.sqrt(N)
     assert abs(np.corrcoef(values[:, 0], values[:, 1])[0, 1]) < 5 / math.sqrt(N)
+
+
+def test_two_knobs_with_the_same_bounds_are_independent() -> None:
+    twins = (Knob("one", "1", 0, 1, 0.5, "one"), Knob("two", "1", 0, 1, 0.5, "two"))
+    variation = Variation.parse("v", {"every_knob": "widest"}, Knobs(twins, {}))
+    rows = variation.sample(0, np.arange(N))
+    assert abs(np.corrcoef(rows["one"], rows["two"])[0, 1]) < 5 / math.sqrt(N)
+    assert abs(np.corrcoef(rows["one"], variation.sample(1, np.arange(N))["one"])[0, 1]) < 5 / math.sqrt(N)
 
 
 def test_a_stream_longer_than_a_counter_step_does_not_run_into_the_next_variant() -> None:

@@ -201,6 +201,43 @@ def test_sleeping_and_held_cartons_go_on_equally(lab: Lab) -> None:
     same(first[:, 0], first[:, 1])
 
 
+def test_a_carton_about_to_sleep_goes_on_equally_in_another_world(lab: Lab) -> None:
+    # How long a body has been still is no part of the engine's state; it must not matter.
+    cell, other = stack(lab), lab.cell(lab.box())
+    one = np.arange(1)
+    hold = np.tile(cell.home, (1, 3, 1))
+    cell.worlds.wake(one)
+    for step in range(10):
+        cell.worlds.step(hold, one)
+        lab.run(other, step % 3)
+        saved = cell.save(one)
+        other.restore(saved, one)
+        for _ in range(6):
+            cell.worlds.step(hold, one)
+            other.worlds.step(hold, one)
+            same(other.worlds.qpos, cell.worlds.qpos)
+            same(other.worlds.qvel, cell.worlds.qvel)
+            assert asleep(cell, (0,)) == asleep(other, (0,))
+        cell.restore(saved, one)
+
+
+def test_a_broken_world_can_be_restored(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cell = stack(lab)
+    one = np.arange(1)
+    saved = cell.save(one)
+    lab.run(cell, 3)
+    wanted = cell.worlds.qpos.copy()
+    cell.restore(saved, one)
+    cell.worlds.qpos[0, lab.scene.slot_qpos[1]] = np.nan
+    lab.run(cell, 2)
+    assert cell.worlds.broken(one) != [None]
+    cell.restore(saved, one)
+    lab.run(cell, 3)
+    assert cell.worlds.broken(one) == [None]
+    same(cell.worlds.qpos, wanted)
+
+
 def test_saving_does_not_move_anything(lab: Lab) -> None:
     rows = lab.box()
     cell = lab.holding(rows, periods=15)

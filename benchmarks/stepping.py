@@ -1,0 +1,125 @@
+"""What the full environment costs over bare physics.
+
+The environment (observations with noise, reward, suction, conveyor, resets, verdicts) steps full pallets under random
+smooth joint targets; a bare `mujoco.batch.Batch` of the same model, rows and threads steps the same worlds. Each block
+begins with both in the same state, bit for bit, with the same cartons asleep, and both get the same joint commands. The
+worlds stand at different points of their episodes, so that resets come as often as they do in a long run.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from mujoco.batch import MODEL_FIELDS, Batch
+
+from benchmarks.common import SLOTS, Figure, arguments, full_pallets, over_all, publish, ratio, sized
+from sim.cell import Cell
+from sim.knobs import Rows
+from tasks.env import PalletizingVectorEnv
+from tasks.palletizing import SECONDS_EXTRA, SECONDS_PER_CARTON
+from tasks.random_policy import RandomPolicy
+
+BAR = 0.85
+STANDING = 22  # of 24 cartons
+STATE = ("time", "qpos", "qvel", "qacc_warmstart", "ctrl", "eq_active")
+
+
+class Bare:
+    """A batch with nothing around it, whose worlds are put into the state of a cell's."""
+
+    def __init__(self, cell: Cell, nthread: int):
+        """Make a batch like the one under `cell`."""
+        self._cell = cell
+        self.batch = Batch(cell.scene.model, cell.worlds.nworld, nthread, persistent=True)
+        self._state = {name: self.batch.bind(name) for name in STATE}
+        self.ctrl = self._state["ctrl"]
+
+    def follow(self) -> None:
+        """Take over the rows and the state of the cell's worlds; both go on from there, equal bit for bit."""
+        ids = np.arange(self._cell.worlds.nworld)
+        theirs = self._cell.worlds.batch  # pyright: ignore[reportAttributeAccessIssue]
+        for name in MODEL_FIELDS:
+            values = theirs.expanded(name)
+            if values is not None:
+                self.batch.expand(name)[:] = values
+        self.batch.reset()
+        self._cell.worlds.save(ids)  # leaves the worlds themselves in the saved state, awake
+        for name, mine in self._state.items():
+            mine[:] = theirs.bind(name)
+        self.batch.forward()
+
+
+class Stepping:
+    """The environment and the bare batch, ready to be timed block by block."""
+
+    def __init__(self, worlds: int, rows: Rows, nthread: int = 0):
+        """Make both with `worlds` worlds, which take `rows` in turn."""
+        self.env = PalletizingVectorEnv(worlds, variants=rows, nthread=nthread)
+        self.simulation = self.env.simulation
+        self.cell = self.simulation.cell
+        self.policy = RandomPolicy(self.env.settings.layout, worlds)
+        self.ids = np.arange(worlds)
+        self.env.reset()
+        self.policy.reset(self.ids, self.ids)
+        limit = round((SECONDS_PER_CARTON * SLOTS + SECONDS_EXTRA) / 0.1)
+        self.simulation.task.state.period[:] = self.ids * limit // worlds
+        self.bare = Bare(self.cell, nthread)
+        self.steps = 0
+        self.resets = 0
+
+    def actions(self, periods: int) -> list[np.ndarray]:
+        """Return the actions of the next periods; drawn beforehand, they cost neither side anything."""
+        return [self.policy.act({}, self.ids)[:, 0] for _ in range(periods)]
+
+    def warm_up(self, periods: int) -> None:
+        """Let the load settle and the arms get going."""
+        for action in self.actions(periods):
+            self.env.step(action)
+
+    def block(self, periods: int) -> tuple[float, float]:
+        """Run both for `periods` control periods; return physics steps per second of environment and bare batch."""
+        substeps = self.cell.substeps
+        self.bare.follow()
+        # The first period is not timed: everything is awake after taking over a state.
+        actions = self.actions(periods + 1)
+        commands = []
+        spent = 0.0
+        for action in actions:
+            begin = time.perf_counter()
+            _, _, terminated, truncated, _ = self.env.step(action)
+            spent += time.perf_counter() - begin if commands else 0.0
+            commands.append(self.cell.worlds.ctrl.copy())
+            self.resets += int((terminated | truncated).sum())
+        bare = 0.0
+        for k, command in enumerate(commands):
+            begin = time.perf_counter()
+            self.bare.ctrl[:] = command
+            self.bare.batch.step(nstep=substeps)
+            bare += time.perf_counter() - begin if k else 0.0
+        done = periods * substeps * len(self.ids)
+        self.steps += done
+        return done / spent, done / bare
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = arguments("stepping", "The full environment against bare Batch stepping.")
+    given = parser.parse_args()
+    worlds, blocks, periods = sized(given, 32, 32, 2), sized(given, 24, 6, 2), sized(given, 30, 15, 2)
+    rows = full_pallets(sized(given, 8, 4, 1), STANDING)
+    stepping = Stepping(worlds, rows)
+    stepping.warm_up(sized(given, 50, 30, 2))
+    environment, bare = np.array([stepping.block(periods) for _ in range(blocks)]).T
+    figures = [
+        ratio("environment over bare stepping", environment, bare, BAR, "bare mujoco.batch.Batch.step(nstep=50)"),
+        Figure("environment", over_all(environment), "physics steps/s"),
+        Figure("bare batch", over_all(bare), "physics steps/s"),
+    ]
+    setting = f"{worlds} worlds, {STANDING} of 24 cartons on the pallet, random actions, {blocks} alternating blocks of {periods / 10:g} s"
+    details = {"environment": environment.tolist(), "bare": bare.tolist(), "resets": stepping.resets}
+    publish("stepping", given, figures, setting, details)
+
+
+if __name__ == "__main__":
+    main()
