@@ -14,7 +14,7 @@ import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -28,6 +28,7 @@ from tasks.variants import Planner, plan_rows
 
 ROOT = Path(__file__).parents[1]
 SLOTS = 24
+Size = TypeVar("Size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,7 @@ def arguments(name: str, says: str) -> argparse.ArgumentParser:
     return parser
 
 
-def sized(given: argparse.Namespace, full: int, quick: int, tiny: int) -> int:
+def sized(given: argparse.Namespace, full: Size, quick: Size, tiny: Size) -> Size:
     """Return one of three sizes, by the arguments."""
     return tiny if given.tiny else quick if given.quick else full
 

@@ -89,7 +89,7 @@ class HastyPlanner(Planner):
 
     def plan(self, order: Order) -> Plan:
         """Plan the first pallet of an order."""
-        return plan_order(order, rules=self.rules, reachable=self.layout.reach, max_pallets=1, tries=1, restarts=0)
+        return plan_order(order, rules=self.rules, reachable=self.layout.reach, max_pallets=1, tries=1, restarts=1)
 
 
 def plan(rows: Rows, settings: Settings, *, first_only: bool = False, workers: int = WORKERS) -> tuple[Rows, list[str]]:
@@ -97,7 +97,9 @@ def plan(rows: Rows, settings: Settings, *, first_only: bool = False, workers: i
 
     With `first_only` only the first pallet of each order is planned, in haste.
     """
-    jobs = [(rows.take(np.arange(k, min(k + SHARE, len(rows)))), settings, first_only) for k in range(0, len(rows), SHARE)]
+    jobs = [
+        (rows.take(np.arange(k, min(k + SHARE, len(rows)))), settings, first_only) for k in range(0, len(rows), SHARE)
+    ]
     planned, refused = [], []
     for made, reasons in _in_parallel(_plan_share, jobs, "planning", workers):
         planned += made

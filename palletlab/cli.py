@@ -44,7 +44,12 @@ FLAGS = {"rollout": ("--resume", "--replay")}
 
 def usage() -> str:
     """Return the help of the program."""
-    lines = ["palletlab trains robots for the loading dock in simulation.", "", "usage: palletlab <command> [key=value ...]", ""]
+    lines = [
+        "palletlab trains robots for the loading dock in simulation.",
+        "",
+        "usage: palletlab <command> [key=value ...]",
+        "",
+    ]
     lines += [f"  {name:10}{says}" for name, says in COMMANDS.items()]
     lines += ["", "palletlab <command> --help shows its settings and two examples; settings are Hydra overrides."]
     return "\n".join(lines)
@@ -58,7 +63,10 @@ def command_usage(name: str) -> str:
     for file in _config_files(name):
         lines += [line for line in file.read_text().splitlines() if line and not _is_plumbing(line)]
     if name == "rollout":
-        lines += ["--resume FOLDER   go on with an interrupted run", "--replay DATASET  re-simulate episode=N (or all) and compare"]
+        lines += [
+            "--resume FOLDER   go on with an interrupted run",
+            "--replay DATASET  re-simulate episode=N (or all) and compare",
+        ]
     lines += ["", "examples:", *(f"  {example}" for example in EXAMPLES[name])]
     return "\n".join(lines)
 
@@ -91,7 +99,7 @@ def check_checkout() -> None:
         origin = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
         if origin is None or CHECKOUT not in origin.parents:
             raise InputError(
-                f"the package {package!r} comes from {origin}, not from {CHECKOUT}: install palletlab in an environment "
+                f"the package {package!r} comes from {origin}, not from {CHECKOUT}: give palletlab an environment "
                 "of its own (make setup)"
             )
 
@@ -114,7 +122,10 @@ def run(arguments: list[str]) -> int:
     try:
         return _dispatch(arguments[0], arguments[1:])
     except KeyboardInterrupt:
-        print("palletlab: interrupted; finished episodes are kept, `palletlab rollout --resume FOLDER` goes on", file=sys.stderr)
+        print(
+            "palletlab: interrupted; finished episodes are kept, `palletlab rollout --resume FOLDER` goes on",
+            file=sys.stderr,
+        )
         return 130
     except Exception as error:
         # Only what a user can act on is shown as one line; anything else is our bug and keeps its traceback.
@@ -136,7 +147,9 @@ def _dispatch(name: str, arguments: list[str]) -> int:
         return 0
     for argument in arguments:
         if argument.startswith("-") and argument not in FLAGS.get(name, ()):
-            raise InputError(f"{name} has no option {argument}; settings are written key=value, see palletlab {name} --help")
+            raise InputError(
+                f"{name} has no option {argument}; settings are written key=value, see palletlab {name} --help"
+            )
     check_checkout()
     module = importlib.import_module(f"palletlab.commands.{'listing' if name == 'list' else name}")
     return int(module.run(arguments) or 0)

@@ -41,7 +41,9 @@ def load(command: str, arguments: list[str]) -> DictConfig:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals:
-            raise InputError(f"{argument!r} is no setting; settings are written key=value, see palletlab {command} --help")
+            raise InputError(
+                f"{argument!r} is no setting; settings are written key=value, see palletlab {command} --help"
+            )
         if key.startswith("variation."):
             knobs.append(argument)
         elif key == "variation" and value.endswith((".yaml", ".yml")):
@@ -60,7 +62,9 @@ def load(command: str, arguments: list[str]) -> DictConfig:
             config.variation = _read_yaml(file)
         for argument in knobs:
             override = OverridesParser.create().parse_override(argument)
-            config.variation = _with(config.variation, override.key_or_group.removeprefix("variation."), override.value())
+            config.variation = _with(
+                config.variation, override.key_or_group.removeprefix("variation."), override.value()
+            )
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_explain(command, error)) from None
     return config
@@ -181,7 +185,9 @@ def order_of(config: DictConfig) -> Order:
     name = config.order_name
     if name is None:
         if len(orders) > 1:
-            raise InputError(f"{path} holds {len(orders)} orders: choose with order_name={' or '.join(list(orders)[:5])}")
+            raise InputError(
+                f"{path} holds {len(orders)} orders: choose with order_name={' or '.join(list(orders)[:5])}"
+            )
         return next(iter(orders.values()))
     if str(name) not in orders:
         raise unknown("order", str(name), orders)

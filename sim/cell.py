@@ -87,7 +87,7 @@ class Cell:
         return torque / self._stiffness
 
     def put_carton(self, slot: np.ndarray, position: np.ndarray, yaw: np.ndarray, ids: np.ndarray) -> None:
-        """Set cartons (one slot per world) at `position` (n, 3) [m] of their centre, turned by `yaw`, at rest, awake."""
+        """Set cartons (one slot per world) at `position` (n, 3) [m] of their centre, turned by `yaw`, awake."""
         at = self.scene.slot_qpos[slot]
         columns = np.arange(3)
         self.worlds.qpos[ids[:, None], at[:, None] + columns] = position

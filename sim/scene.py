@@ -24,8 +24,8 @@ from assets.looks import CARDBOARDS, LOOKS, texture_image
 
 TIMESTEP = 0.002  # [s] 500 Hz
 TEMPLATE_SIZE = (0.4, 0.3, 0.24)  # [m] of the carton that is compiled; rows give every slot its own
-# Contacts grow firm over the first tenth of a millimetre. With MuJoCo's default a light carton on an uneven support loses
-# and finds its contact points all the time and walks down a 10 degree tilt at 0.7 mm/s; with this it stands.
+# Contacts grow firm over the first tenth of a millimetre. With MuJoCo's default a light carton on an uneven support
+# loses and finds its contact points all the time and walks down a 10 degree tilt at 0.7 mm/s; with this it stands.
 SOLIMP = [0.8, 0.95, 0.0001, 0.5, 2.0]
 STILL = 1e-9  # [m/s] of a belt at rest: MuJoCo leaves surface velocities out of a model in which all are zero
 PARKING = (30.0, 0.0)  # where spare slots sleep, out of every camera's sight [m]

@@ -1,4 +1,4 @@
-"""Evaluation: what a dataset's episodes say about a policy. Success with intervals, failures by cause, knobs that tell."""
+"""Evaluation: what a dataset's episodes say about a policy: success, causes of failure, telling knobs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def evaluate(dataset: Dataset) -> dict[str, Any]:
     """Return the evaluation of all episodes of `dataset`.
 
     Returns:
-        `figures` (name: value, low, high, unit; 95 % intervals), `failures_by_cause`, `by_knob` (success in quantile bins
-        of every scalar knob that varies; of a knob with a value per carton, its mean over the load), `episodes`,
-        `quarantined`.
+        `figures` (name: value, low, high, unit; 95 % intervals), `failures_by_cause`, `by_knob` (success in
+        quantile bins of every scalar knob that varies; of a knob with a value per carton, its mean over
+        the load), `episodes`, `quarantined`.
     """
     metadata = [dataset.metadata(i) for i in range(len(dataset))]
     verdicts = [m["verdict"] for m in metadata]

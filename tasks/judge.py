@@ -5,7 +5,7 @@ crushed; does the load creep at most 3 mm while the pallet is tilted by 10 degre
 acceleration of 0.5 g as EUMOS 40509 applies it (reached within 50 ms, held for 0.3 s): deformation at most 10 % of the
 load's height while it lasts and 5 % afterwards, and no carton off the load.
 
-The platform's acceleration is applied as the inertial force it causes, by turning gravity; nothing else moves meanwhile.
+The platform's acceleration is applied as the inertial force it causes, by turning gravity; the arm stands still.
 """
 
 from __future__ import annotations
@@ -245,6 +245,3 @@ def _pulse_profile() -> np.ndarray:
         ]
     )
     return np.stack([PULSE * level, np.ones(len(level))], axis=1)
-
-
-

@@ -311,7 +311,7 @@ class Palletizing:
     def observe(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """Return `state` (n, 27), named by STATE_NAMES, and `environment_state` (n, 15), by SURROUNDINGS_NAMES.
 
-        Readings carry the sensor noise of each world. `carton.*` is what a camera over the infeed and a gauge see of the
+        Readings carry the sensor noise of each world. `carton.*` is what a camera and a gauge at the infeed see of the
         carton being worked on; `target.support` is the height on which it will stand, seen from above.
         """
         s, suction = self.state, self.cell.suction.state
@@ -320,7 +320,11 @@ class Palletizing:
         position = position + noise[:, :6] * self.noise[ids, 0:1]
         torque = torque + noise[:, 6:12] * self.noise[ids, 1:2]
         tool = np.stack(
-            [suction.vacuum[ids], suction.sealed[ids] / len(self.cell.suction.cups.positions), suction.held[ids] != FREE],
+            [
+                suction.vacuum[ids],
+                suction.sealed[ids] / len(self.cell.suction.cups.positions),
+                suction.held[ids] != FREE,
+            ],
             axis=1,
         )
         state = np.concatenate([position, velocity, torque, suction.wrench[ids], tool], axis=1)
@@ -371,7 +375,7 @@ class Palletizing:
         span = self.footprint(self.target_yaw[ids, slot], self.size[ids, slot])
         other = self.footprint(self.target_yaw[ids], self.size[ids])
         apart = np.abs(position[..., :2] - self.target[ids, slot, None, :2]) - (other + span[:, None]) / 2
-        below: np.ndarray = (apart < -0.02).all(-1)
+        below = np.asarray((apart < -0.02).all(-1))
         row = np.arange(len(ids))
         below[row, slot] = False
         deck = self.layout.pallet_to_world(np.zeros(3))[2]

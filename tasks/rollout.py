@@ -8,6 +8,7 @@ staged by the workers and published in the order of their variants, so a run may
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import multiprocessing as mp
 import os
 import queue
@@ -23,6 +24,7 @@ from sim.cell import PERIOD
 from sim.knobs import Rows
 from tasks.cell import Layout
 from tasks.dataset import Publisher
+from tasks.dataset_reader import open_dataset
 from tasks.durable import FullDiskError
 from tasks.expert import PalletizingExpert
 from tasks.lerobot_format import Features
@@ -62,9 +64,9 @@ def features(settings: Settings) -> Features:
         fps=round(1 / PERIOD),
         robot_type=settings.layout.robot,
         cameras={name: (settings.image_size, settings.image_size) for name in settings.cameras},
-        state_names=list(STATE_NAMES),
-        action_names=list(ACTION_NAMES),
-        environment_state_names=list(SURROUNDINGS_NAMES),
+        state_names=STATE_NAMES,
+        action_names=ACTION_NAMES,
+        environment_state_names=SURROUNDINGS_NAMES,
     )
 
 
@@ -117,14 +119,21 @@ def roll_out(job: Job, *, resume: bool = False, report: Callable[[Progress], Non
         RuntimeError: a worker died.
     """
     job.check()
-    settings = {"simulation": job.settings.to_dict(), "policy": job.policy, "seed": job.rows.seed, "seconds": job.seconds}
-    settings["versions"] = versions()
+    settings = {
+        "simulation": job.settings.to_dict(),
+        "policy": job.policy,
+        "seed": job.rows.seed,
+        "seconds": job.seconds,
+        "variants": _digest(job.rows),
+        "versions": versions(),
+    }
     numbers = [int(n) for n in job.rows.numbers]
-    done = successes = quarantined = 0
     with Publisher(job.root, features(job.settings), settings, numbers, resume=resume) as publisher:
         finished = publisher.finished
         todo = [k for k, n in enumerate(numbers) if n not in finished]
-        done = len(numbers) - len(todo)
+        there = open_dataset(job.root)
+        quarantined, done = len(there.quarantined), len(there) + len(there.quarantined)
+        successes = sum(bool(there.metadata(k)["success"]) for k in range(len(there)))
         report(Progress(done, len(numbers), successes, quarantined))
         workers = max(1, min(job.workers, job.worlds, len(todo)))
         context = mp.get_context("spawn")
@@ -154,6 +163,15 @@ def roll_out(job: Job, *, resume: bool = False, report: Callable[[Progress], Non
             for process in processes:
                 process.kill()
     return Progress(done, len(numbers), successes, quarantined)
+
+
+def _digest(rows: Rows) -> str:
+    """Return a hash of all the rows' values, so that a run is only taken up with the rows it was begun with."""
+    digest = hashlib.sha256()
+    for name in sorted(rows.columns):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(rows[name]).tobytes())
+    return digest.hexdigest()
 
 
 def _raise_complaint(processes: list[Any], complaints: Any) -> None:

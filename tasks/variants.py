@@ -114,8 +114,8 @@ def order_of_row(rows: Rows, i: int) -> Order:
 def rows_of_order(order: Order, plan: Plan, variation: Variation, seed: int, draws: int, slots: int) -> Rows:
     """Return rows for every pallet of a planned order, `draws` times.
 
-    The order fixes sizes and masses, the variation draws everything else; `variation` has as many slots as the order has
-    cartons.
+    The order fixes sizes and masses, the variation draws everything else; `variation` has as many slots as the
+    order has cartons.
     """
     rows = variation.sample(seed, np.arange(draws))
     columns = dict(rows.columns)

@@ -1,4 +1,4 @@
-"""`palletlab demo`: an order becomes a plan, variants, rollouts, a dataset, an evaluation, and one page about it all."""
+"""`palletlab demo`: an order becomes a plan, variants, rollouts, a dataset, an evaluation, and one page about it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 
 from rich.console import Console
 
+from assets.errors import InputError
 from palletlab import config as settings
 from palletlab.commands.evaluate import say
 from palletlab.commands.generate import SHEET_COLUMNS, SHEET_MOST, captions_of, say_plan, sheet_of, write_variants
@@ -25,7 +26,8 @@ def run(arguments: list[str]) -> int:
     settings.settings_of(config, 1)
     with console.status("planning the order"):
         rows, order, plan = settings.rows_of(config)
-    assert order is not None and plan is not None
+    if order is None or plan is None:
+        raise InputError("the demo wants an order: order=FILE")
     folder = make_run_folder("demo", config)
     say_plan(console, rows, order, plan)
     write_variants(folder, rows, order, plan)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig
 from rich.console import Console
 
 from palletlab import config as settings
@@ -32,7 +31,9 @@ def run(arguments: list[str]) -> int:
     say_plan(console, rows, order, plan)
     if config.sheet:
         with console.status("rendering the contact sheet"):
-            write_file(folder / "sheet.png", png_bytes(sheet_of(rows, settings.settings_of(config, rows.knobs.axes["slot"]))))
+            write_file(
+                folder / "sheet.png", png_bytes(sheet_of(rows, settings.settings_of(config, rows.knobs.axes["slot"])))
+            )
     write_result(folder, {"variants": len(rows), "cartons": int(rows["carton.count"].sum())})
     console.print(f"{len(rows)} variants, one a pallet: {folder / 'variants.parquet'}")
     console.print(str(folder))
@@ -51,11 +52,15 @@ def say_plan(console: Console, rows: Rows, order: Order | None, plan: Plan | Non
     if order is None or plan is None:
         further = int((rows["plan.pallet"] > 0).sum())
         orders = len(np.unique(rows.numbers // 100))
-        console.print(f"{orders} orders of {int(rows['carton.count'].sum())} cartons on {len(rows)} pallets ({further} further ones)")
+        console.print(
+            f"{orders} orders, {int(rows['carton.count'].sum())} cartons, {len(rows)} pallets ({further} further ones)"
+        )
         return
     for number, pallet in enumerate(plan.pallets, 1):
         mass = sum(order.cartons[p.carton].mass for p in pallet)
-        console.print(f"order {order.name}, pallet {number}: {len(pallet)} of {len(order.cartons)} cartons, {mass:.1f} kg")
+        console.print(
+            f"order {order.name}, pallet {number}: {len(pallet)} of {len(order.cartons)} cartons, {mass:.1f} kg"
+        )
     for carton, reason in plan.unplaced:
         console.print(f"carton {carton + 1} ({order.cartons[carton].article}) stands on no pallet: {reason}")
 

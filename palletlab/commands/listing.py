@@ -39,7 +39,9 @@ def _others(kind: str) -> Table:
             table.add_row(name, (make.__doc__ or "").splitlines()[0])
     else:
         for path in sorted((CONF / "variation").glob("*.yaml")):
-            table.add_row(path.stem, " ".join(line[2:] for line in path.read_text().splitlines() if line.startswith("# ")))
+            table.add_row(
+                path.stem, " ".join(line[2:] for line in path.read_text().splitlines() if line.startswith("# "))
+            )
     return table
 
 

@@ -65,7 +65,12 @@ def resume(folder: Path) -> int:
     config = OmegaConf.load(folder / "config.yaml")
     assert isinstance(config, DictConfig)
     table = folder / "variants.parquet"
-    go(config, Rows.from_parquet(table, palletizing_knobs(_slots(table))), folder, resuming=(folder / "dataset").exists())
+    go(
+        config,
+        Rows.from_parquet(table, palletizing_knobs(_slots(table))),
+        folder,
+        resuming=(folder / "dataset").exists(),
+    )
     return 0
 
 
@@ -80,7 +85,13 @@ def go(config: DictConfig, rows: Rows, folder: Path, *, resuming: bool) -> rollo
         workers=settings.cores() if config.workers is None else settings.whole(config, "workers", 1),
         seconds=float(config.seconds),
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns) as bar:
         line = bar.add_task("rollout", total=len(rows))
 

@@ -13,7 +13,6 @@ import pytest
 
 from assets.errors import InputError
 from palletlab.episode_parts import cycle_times
-from tasks.evaluation import cause_of, success_interval
 from palletlab.media import browser_mp4
 from palletlab.page import Cell, Page, table
 from palletlab.plots import Column, Mark, column_plot, line_plot
@@ -27,6 +26,7 @@ from palletlab.report import (
     png_bytes,
 )
 from tasks.dataset import Publisher
+from tasks.evaluation import cause_of, success_interval
 from tasks.lerobot_format import Features
 from tasks.orders import Carton, Order
 from tasks.palletizing import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES

@@ -67,7 +67,7 @@ def test_a_load_as_planned_passes() -> None:
 def test_the_tolerances_are_those_of_the_task() -> None:
     assert POSITION_TOLERANCE == 0.015
     assert pytest.approx(np.deg2rad(2.0)) == ANGLE_TOLERANCE
-    assert (TILT, TILT_CREEP) == (pytest.approx(np.deg2rad(10)), 0.003)
+    assert (pytest.approx(np.deg2rad(10)), 0.003) == (TILT, TILT_CREEP)
     assert (PULSE, ELASTIC, PERMANENT) == (0.5, 0.10, 0.05)
 
 
@@ -159,7 +159,7 @@ def test_the_tilt_is_held_for_five_seconds() -> None:
 
 
 @pytest.mark.parametrize("profile", [_tilt_profile, _pulse_profile])
-def test_a_slippery_carton_slides_along_the_test_direction(profile) -> None:  # noqa: ANN001
+def test_a_slippery_carton_slides_along_the_test_direction(profile) -> None:
     heading = np.linspace(-np.pi, np.pi, 8, endpoint=False)
     simulation = standing(ONE, 8, test__direction=heading, surface__cardboard_wood__friction=0.05)
     ids, task = every(simulation), simulation.task
@@ -250,7 +250,7 @@ def test_physics_that_breaks_in_a_test_is_no_success(monkeypatch: pytest.MonkeyP
     hold_home(simulation, 3)
     judge, shake = simulation.judge, simulation.judge._shake
 
-    def broken(ids, mine, profile):  # noqa: ANN001, ANN202
+    def broken(ids, mine, profile):
         result = shake(ids, mine, profile)
         simulation.worlds.qvel[1, simulation.scene.slot_dofs[0]] = np.nan
         return result

@@ -248,7 +248,10 @@ def test_observations_are_named_finite_and_of_the_right_carton() -> None:
             assert now["load.remaining"][0] == now["carton.ready"][0] == 0
             return
         position, quaternion = task.cell.carton_poses(ids)
-        size, wanted = np.array(load[slot].size), simulation.settings.layout.pallet_to_world(np.array(load[slot].position))
+        size, wanted = (
+            np.array(load[slot].size),
+            simulation.settings.layout.pallet_to_world(np.array(load[slot].position)),
+        )
         at = position[0, slot]
         np.testing.assert_allclose([now["carton.x"][0], now["carton.y"][0]], at[:2], atol=1e-6)
         np.testing.assert_allclose(now["carton.top"][0], at[2] + size[2] / 2, atol=1e-6)

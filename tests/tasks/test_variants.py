@@ -85,7 +85,9 @@ def test_planned_rows_number_their_pallets() -> None:
     says = {**SMALL, "carton": {**SMALL["carton"], "count": 4, "size": [0.6, 0.5, 0.5], "mass": 12.0}}
     low = Planner(Layout(height_limit=0.70))  # one layer of two cartons
     rows = plan_rows(Variation.parse("big", says, SETTINGS.knobs).sample(5, [7, 9]), low, 4)
-    assert rows["carton.count"].sum() + rows["plan.left_over"][rows["plan.pallet"] == rows["plan.pallet"].max()].sum() == 8
+    assert (
+        rows["carton.count"].sum() + rows["plan.left_over"][rows["plan.pallet"] == rows["plan.pallet"].max()].sum() == 8
+    )
     assert len(rows) >= 4
     numbers, pallet = rows.numbers // PALLETS_PER_ORDER, rows.numbers % PALLETS_PER_ORDER
     assert set(numbers.tolist()) == {7, 9}
@@ -181,5 +183,7 @@ def test_the_published_plans_become_rows() -> None:
     for name, items in plans.items():
         made = Planner(Layout()).follow(items, orders[name])
         slots = max(map(len, made.plan.pallets))
-        rows = rows_of_order(orders[name], made.plan, variation(len(orders[name].cartons)), seed=0, draws=1, slots=slots)
+        rows = rows_of_order(
+            orders[name], made.plan, variation(len(orders[name].cartons)), seed=0, draws=1, slots=slots
+        )
         assert rows["carton.count"].sum() + len(made.plan.unplaced) == len(orders[name].cartons)

@@ -1,0 +1,137 @@
+"""What a rollout makes of the time that its pictures cost anyway.
+
+Worker processes run the expert with two 128 x 128 cameras: physics, expert, verdicts, encoding, staging; the parent
+publishes the dataset meanwhile. Then the same number of processes render the very same frames again, from the states in
+that dataset, and nothing else is timed. Both are counted from the first period on, without the start of the processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing as mp
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import crew
+from benchmarks.common import SLOTS, Figure, arguments, over_all, publish, ratio, sized, variation_with
+from sim.knobs import Rows
+from tasks import rollout
+from tasks.dataset import Publisher
+from tasks.dataset_reader import open_dataset
+from tasks.rollout import Job
+from tasks.simulation import CAMERAS, Settings, Simulation
+
+BAR = 0.7
+WORKERS = 2
+
+
+def work(job: Job, spent: Any) -> None:
+    """Run one worker's share of a rollout; leave the seconds that it took."""
+    begin = time.perf_counter()
+    rollout._run(job, lambda: True)
+    spent.put(time.perf_counter() - begin)
+
+
+def whole(job: Job) -> float:
+    """Run a job as `roll_out` does; return images per second, summed over the workers."""
+    numbers = [int(n) for n in job.rows.numbers]
+    context = mp.get_context("spawn")
+    spent = context.Queue()
+    with Publisher(job.root, rollout.features(job.settings), {}, numbers, resume=False) as publisher:
+        shares = [np.arange(w, len(numbers), job.workers) for w in range(job.workers)]
+        parts = [dataclasses.replace(job, rows=job.rows.take(s), worlds=job.worlds // job.workers) for s in shares]
+        processes = [context.Process(target=work, args=(part, spent)) for part in parts]
+        for process in processes:
+            process.start()
+        while any(p.is_alive() for p in processes):
+            publisher.publish_ready()
+            time.sleep(0.2)
+        publisher.publish_ready()
+        publisher.finish()
+    seconds = [spent.get() for _ in processes]
+    # Each worker ran for the time it says; the mean stands for those that share their work evenly.
+    return images(job.root) / float(np.mean(seconds))
+
+
+def images(root: Path) -> int:
+    """Return how many pictures a dataset holds."""
+    dataset = open_dataset(root)
+    return sum(dataset.metadata(i)["length"] for i in range(len(dataset))) * len(CAMERAS)
+
+
+def draw(settings: Settings, rows: Rows, root: Path, episodes: list[int], spent: Any) -> None:
+    """Render the frames of some episodes of a dataset; leave pictures and seconds, rendering alone."""
+    dataset = open_dataset(root)
+    simulation = Simulation(settings, len(episodes), nthread=1)
+    worlds, ids = simulation.worlds, np.arange(len(episodes))
+    wanted = [int(dataset.metadata(i)["variant"]) for i in episodes]
+    simulation.task.apply(rows.take(np.searchsorted(rows.numbers, wanted)), ids)
+    states = [dataset.states(i)[:-1] for i in episodes]
+    nq, seconds, drawn = worlds.qpos.shape[1], 0.0, 0
+    simulation.render(ids)
+    for frame in range(max(map(len, states))):
+        here = ids[[frame < len(s) for s in states]]
+        state = np.stack([states[i][frame] for i in here])
+        worlds.qpos[here], worlds.qvel[here] = state[:, :nq], state[:, nq:]
+        worlds.forward(here)
+        begin = time.perf_counter()
+        simulation.render(here)
+        seconds += time.perf_counter() - begin
+        drawn += len(here) * len(CAMERAS)
+    simulation.close()
+    spent.put((drawn, seconds))
+
+
+def rendering_alone(job: Job) -> float:
+    """Render the frames of the job's dataset again; return images per second, summed over the processes."""
+    context = mp.get_context("spawn")
+    spent = context.Queue()
+    episodes = len(open_dataset(job.root))
+    processes = [
+        context.Process(
+            target=draw, args=(job.settings, job.rows, job.root, list(range(w, episodes, job.workers)), spent)
+        )
+        for w in range(min(job.workers, episodes))
+    ]
+    for process in processes:
+        process.start()
+    made = [spent.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return sum(m[0] for m in made) / float(np.mean([m[1] for m in made]))
+
+
+def main() -> None:
+    """Measure and print."""
+    given = arguments("rollout", "Rollouts with two cameras against rendering alone.").parse_args()
+    blocks, worlds = sized(given, 3, 1, 1), sized(given, 8, 4, 2)
+    settings = Settings(slots=SLOTS, cameras=CAMERAS)
+    count = {"uniform": sized(given, [12, 24], [4, 4], [1, 1])}
+    changed: dict[str, Any] = {"carton.count": count}
+    if given.tiny:
+        settings = dataclasses.replace(settings, image_size=32)
+    drawn = variation_with("nominal", changed).sample(0, np.arange(blocks * worlds))
+    rows, _ = crew.plan(drawn, settings, first_only=True)
+    limit = 1.0 if given.tiny else 0.0
+    speeds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for block in range(blocks):
+            part = rows.take(np.arange(block * worlds, (block + 1) * worlds))
+            job = Job(settings, "expert", part, Path(folder) / f"{block}", worlds, WORKERS, limit)
+            speeds.append((whole(job), rendering_alone(job)))
+    ours, alone = np.array(speeds).T
+    figures = [
+        ratio("rollout over rendering alone", ours, alone, BAR, "the same frames, Renderer.render only"),
+        Figure("rollout", over_all(ours), "images/s"),
+        Figure("rendering alone", over_all(alone), "images/s"),
+    ]
+    setting = f"two cameras of 128 x 128, {WORKERS} processes, {blocks} alternating blocks of {worlds} variants"
+    publish("rollout", given, figures, setting, {"rollout": ours.tolist(), "rendering": alone.tolist()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""What the physics survives: variants in which every knob is drawn from all of its bounds.
+
+Half of them run the expert, half random motion, each for 20 simulated seconds on a pallet that holds a random part of
+the load already. Carton sizes and masses are drawn far beyond what the cell handles: what no plan can hold stays off the
+pallet, and an order of which nothing can be planned is counted as refused, with the planner's reason. After every
+control period each world is looked at from outside: a world that is wrong without having been reported is a silent
+failure, and none is allowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from benchmarks import crew
+from benchmarks.common import SLOTS, Figure, arguments, publish, sized, variation_with
+from tasks.palletizing import PARKED
+from tasks.simulation import Settings, Simulation
+
+SECONDS = 20.0
+# What cannot be in a sound world. A carton that falls off a full load hits the floor at 5 m/s, the arm throws no faster.
+SPEED = 15.0  # [m/s] of a carton
+SPIN = 80.0  # [rad/s]
+JOINTS = 12.0  # [rad/s], three times the fastest joint's limit
+ENERGY = 1500.0  # [J] kinetic, of one carton: 20 kg at 12 m/s
+DEPTH = 0.08  # [m] of a penetration, in as many periods on end as PERIODS says
+PERIODS = 10
+SUNK = -0.05  # [m] a carton's centre under the floor
+
+
+class StateWatch:
+    """Looks at the state of each world after every period; remembers the worst and what went wrong unreported."""
+
+    def __init__(self, nworld: int):
+        """Watch `nworld` worlds."""
+        self.worst = {name: np.zeros(nworld) for name in ("speed", "spin", "joints", "energy", "depth")}
+        self.deep = np.zeros(nworld, dtype=np.int64)
+        self.wrong: list[str | None] = [None] * nworld
+        self._buffer: Any = None
+
+    def begin(self, ids: np.ndarray) -> None:
+        """Forget the variants that ran in `ids`."""
+        for values in self.worst.values():
+            values[ids] = 0.0
+        self.deep[ids] = 0
+        for i in ids.tolist():
+            self.wrong[i] = None
+
+    def __call__(self, simulation: Simulation, ids: np.ndarray, reported: list[bool]) -> None:
+        """Look at the worlds `ids` that are not reported as broken."""
+        sound = ids[~np.array(reported)]
+        worlds, scene, task = simulation.worlds, simulation.scene, simulation.task
+        if not len(sound):
+            return
+        observation = task.observe(sound)
+        finite = np.isfinite(worlds.qpos[sound]).all(1) & np.isfinite(worlds.qvel[sound]).all(1)
+        finite &= np.all([np.isfinite(values).all(1) for values in observation.values()], axis=0)
+        here = task.state.status[sound] != PARKED
+        dofs = scene.slot_dofs[:, None] + np.arange(6)
+        velocity = np.where(here[..., None], worlds.qvel[sound[:, None, None], dofs], 0.0)
+        linear, turning = (np.sqrt((v * v).sum(-1)) for v in (velocity[..., :3], velocity[..., 3:]))
+        inertia = worlds.field("body_inertia")[sound[:, None], scene.slot_bodies].max(-1)
+        mass = worlds.field("body_mass")[sound[:, None], scene.slot_bodies]
+        position, _ = simulation.cell.carton_poses(sound)
+        now = {
+            "speed": linear.max(1),
+            "spin": turning.max(1),
+            "joints": np.abs(worlds.qvel[sound[:, None], scene.arm_dofs]).max(1),
+            "energy": ((mass * linear**2 + inertia * turning**2) / 2).max(1),
+            "depth": np.array([self._depth(simulation, int(i)) for i in sound]),
+        }
+        for name, values in now.items():
+            self.worst[name][sound] = np.fmax(self.worst[name][sound], values)
+        self.deep[sound] = np.where(now["depth"] > DEPTH, self.deep[sound] + 1, 0)
+        signs = {
+            "state or observation not finite": ~finite,
+            "carton too fast": now["speed"] > SPEED,
+            "carton spins too fast": now["spin"] > SPIN,
+            "arm too fast": now["joints"] > JOINTS,
+            "carton has too much energy": now["energy"] > ENERGY,
+            "lasting deep penetration": self.deep[sound] >= PERIODS,
+            "carton under the floor": np.where(here, position[..., 2], 1.0).min(1) < SUNK,
+        }
+        for k, i in enumerate(sound.tolist()):
+            said = [sign for sign, seen in signs.items() if seen[k]]
+            if said and self.wrong[i] is None:
+                self.wrong[i] = f"{said[0]} at {task.state.period[i] / 10:g} s"
+
+    def _depth(self, simulation: Simulation, world: int) -> float:
+        """Return the deepest penetration in a world [m]."""
+        self._buffer = simulation.worlds.data(world, self._buffer)
+        distance = self._buffer.contact.dist
+        return float(max(-distance.min(), 0.0)) if len(distance) else 0.0
+
+    def end(self, world: int) -> dict[str, Any]:
+        """Return the worst seen in `world`, and what went wrong there unreported."""
+        return {"wrong": self.wrong[world]} | {name: float(values[world]) for name, values in self.worst.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    given = arguments("stress", "Variants with every knob at its widest.").parse_args()
+    variants, seconds = sized(given, 2000, 40, 4), sized(given, SECONDS, SECONDS, 1.0)
+    settings = Settings(slots=SLOTS)
+    drawn = variation_with("widest", {}).sample(0, np.arange(variants))
+    # The number of cartons is drawn from 1 to 64, of which the scene holds SLOTS at a time.
+    if given.tiny:
+        drawn = drawn.replaced(carton__count=np.minimum(drawn["carton.count"], 4.0))
+    rows, refused = crew.plan(drawn, settings, first_only=True)
+    outcomes = []
+    for first, policy in enumerate(("expert", "random")):
+        half = rows.take(np.flatnonzero(rows.numbers // 100 % 2 == first))
+        if len(half):
+            outcomes += crew.run(half, settings, policy, seconds=seconds, watch=StateWatch, worlds=12)
+    silent = [o for o in outcomes if o.remarks["wrong"] is not None]
+    broken = [o for o in outcomes if o.broken is not None]
+    figures = [
+        Figure("worlds silently broken", float(len(silent)), "worlds", 0, "looked at every 0.1 s", most=True),
+        Figure("variants run", float(len(outcomes)), "variants"),
+        Figure("worlds quarantined with their row", float(len(broken)), "worlds"),
+        Figure("orders refused with a reason", float(len(refused)), "orders", None, "nothing in them can be planned"),
+    ]
+    reasons = Counter(str(o.broken).split(" at time")[0] for o in broken)
+    figures += [Figure(f"quarantined: {why}", float(n), "worlds") for why, n in reasons.most_common()]
+    figures += [Figure(f"silent: {o.remarks['wrong']}", float(o.variant), "variant") for o in silent[:10]]
+    for name, unit in (("speed", "m/s"), ("joints", "rad/s"), ("energy", "J"), ("depth", "m")):
+        seen = [o.remarks[name] for o in outcomes if o.broken is None]
+        figures.append(Figure(f"greatest {name} in a sound world", max(seen), unit))
+    details = {
+        "refused": refused,
+        "quarantined": [dataclasses.asdict(o) for o in broken],
+        "silent": [dataclasses.asdict(o) for o in silent],
+        "deepest": sorted((o.remarks["depth"] for o in outcomes), reverse=True)[:20],
+    }
+    setting = f"{variants} variants of `widest`, {seconds:g} s each, expert and random motion half and half"
+    publish("stress", given, figures, setting, details)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,377 @@
+"""Rollouts: the same bytes however the work is shared out and however often it is interrupted; replays."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing as mp
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import Box, drawn, rows_of
+
+from assets.errors import InputError
+from sim.knobs import Rows
+from tasks import rollout
+from tasks.dataset_reader import Dataset, open_dataset
+from tasks.palletizing import SETTLE
+from tasks.replay import replay
+from tasks.rollout import Job, Progress, roll_out
+from tasks.simulation import Settings
+from tasks.staging import staging_folder
+
+SETTINGS = Settings(slots=4, cameras=("cell", "wrist"), image_size=32)
+BLIND = dataclasses.replace(SETTINGS, cameras=())
+VARIANTS = 5
+# What a killed run is made of: a process of its own, so that its whole group can be killed.
+SCRIPT = """
+import sys
+from pathlib import Path
+from sim.knobs import Rows
+from tasks.rollout import Job, roll_out
+from tasks.simulation import Settings
+if __name__ == "__main__":
+    settings = Settings(slots=4, cameras=("cell", "wrist"), image_size=32)
+    rows = Rows.from_parquet(Path(sys.argv[1]), settings.knobs)
+    progress = roll_out(Job(settings, "expert", rows, Path(sys.argv[2]), worlds=4, workers=2), resume=True)
+    print(progress.done, progress.total, progress.successes)
+"""
+
+
+def table(n: int = VARIANTS) -> Rows:
+    """Loads of three cartons of which two stand: one is placed, in some ten seconds."""
+    return drawn(n, prefill=2)
+
+
+def job(root: Path, rows: Rows | None = None, **more: Any) -> Job:
+    settings = more.pop("settings", SETTINGS)
+    return Job(settings, more.pop("policy", "expert"), table() if rows is None else rows, root, **more)
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def equal(one: Path, two: Path) -> None:
+    a, b = files(one), files(two)
+    assert a.keys() == b.keys()
+    assert [name for name in a if a[name] != b[name]] == []
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted dataset, made by one worker with two worlds."""
+    root = tmp_path_factory.mktemp("rollout") / "whole"
+    told: list[Progress] = []
+    result = roll_out(job(root, worlds=2, workers=1), report=told.append)
+    assert result == Progress(VARIANTS, VARIANTS, VARIANTS, 0)
+    assert [p.done for p in told] == list(range(VARIANTS + 1))
+    return root
+
+
+# ---- what is in it ---------------------------------------------------------------------------------------------------
+
+
+def test_every_episode_keeps_what_it_was_made_from(whole: Path) -> None:
+    dataset, rows = open_dataset(whole), table()
+    assert len(dataset) == VARIANTS
+    assert not staging_folder(whole).exists()
+    assert Settings.from_dict(dataset.settings["simulation"]) == SETTINGS
+    for k in range(VARIANTS):
+        metadata = dataset.metadata(k)
+        assert metadata["variant"] == rows.numbers[k]
+        assert metadata["seed"] == rows.seed
+        assert metadata["row"] == rows.row(k)
+        assert metadata["success"]
+        assert metadata["verdict"]["success"]
+        assert [e["event"] for e in metadata["events"]] == ["arrived", "attached", "released"]
+        episode = dataset.episode(k)
+        length = metadata["length"]
+        assert metadata["seconds"] == pytest.approx(length * 0.1)
+        assert episode["next.done"].tolist() == [False] * (length - 1) + [True]
+        assert np.isfinite(episode["observation.state"]).all()
+        assert episode["action"].shape == (length, 7)
+        for camera in SETTINGS.cameras:
+            frames = dataset.frames(k, camera)
+            assert frames.shape == (length, 32, 32, 3)
+            assert frames.std() > 5
+    # A camera on the wrist sees other things when the arm moves.
+    assert np.abs(np.diff(dataset.frames(0, "wrist").astype(float), axis=0)).mean((1, 2, 3)).max() > 3
+
+
+def test_workers_and_worlds_do_not_change_a_byte(whole: Path, tmp_path: Path) -> None:
+    roll_out(job(tmp_path / "two", worlds=5, workers=2))
+    equal(whole, tmp_path / "two")
+
+
+def test_an_episode_may_be_cut_short(tmp_path: Path) -> None:
+    roll_out(job(tmp_path / "cut", table(2), settings=BLIND, policy="random", seconds=1.5, workers=1, worlds=2))
+    dataset = open_dataset(tmp_path / "cut")
+    assert dataset.lengths == [15, 15]
+    assert dataset.metadata(0)["verdict"]["reasons"] == ["carton 2 not placed in time"]
+    assert not dataset.metadata(0)["success"]
+
+
+# ---- interruptions ---------------------------------------------------------------------------------------------------
+
+
+def start(rows: Path, root: Path) -> subprocess.Popen[str]:
+    # A file, not "-c": the workers import the main module again.
+    script = rows.with_suffix(".py")
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), str(rows), str(root)]
+    here = str(Path(rollout.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": here}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+
+
+def finished_episodes(root: Path) -> dict[str, bytes]:
+    """Files of the episodes that the manifest counts; checks that none of them is damaged."""
+    if not (root / "meta" / "info.json").exists():
+        return {}
+    count = len(open_dataset(root))
+    return {k: v for k, v in files(root).items() if any(f"{n:06d}" in k or f"-{n:03d}" in k for n in range(count))}
+
+
+def interrupt(whole: Path, folder: Path, kills: int, seed: int) -> None:
+    rows, root = folder / "rows.parquet", folder / "killed"
+    table().to_parquet(rows)
+    begin = time.monotonic()
+    process = start(rows, folder / "timed")
+    assert process.wait(timeout=120) == 0, process.stderr.read() if process.stderr else ""
+    duration = time.monotonic() - begin
+    rng = random.Random(seed)
+    before = 0
+    for _ in range(kills):
+        process = start(rows, root)
+        time.sleep(rng.uniform(0.25, 0.95) * duration)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if (root / "meta" / "info.json").exists():
+            kept = len(open_dataset(root))  # whole, and nothing that was finished is lost
+            assert kept >= before
+            before = kept
+    process = start(rows, root)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out.split() == [str(VARIANTS)] * 3
+    equal(whole, root)
+
+
+def test_a_rollout_killed_three_times_ends_up_the_same(whole: Path, tmp_path: Path) -> None:
+    interrupt(whole, tmp_path, 3, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 3])
+def test_a_rollout_killed_twenty_times_ends_up_the_same(whole: Path, tmp_path: Path, seed: int) -> None:
+    interrupt(whole, tmp_path, 20, seed)
+
+
+def children(process: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(what: Any, seconds: float = 20.0) -> None:
+    begin = time.monotonic()
+    while not what():
+        assert time.monotonic() - begin < seconds
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="wants /proc to find a run's workers")
+def test_workers_of_a_killed_run_stop(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.parquet"
+    table().to_parquet(rows)
+    process = start(rows, tmp_path / "orphaned")
+    wait_until(lambda: len(children(process.pid)) >= 3)  # two workers and Python's resource tracker
+    workers = children(process.pid)
+    wait_until(lambda: any((tmp_path / "orphaned").rglob("info.json")))
+    process.kill()
+    process.wait()
+    wait_until(lambda: not any(alive(w) for w in workers))
+
+
+def test_a_worker_that_dies_is_told_and_the_run_can_go_on(whole: Path, tmp_path: Path) -> None:
+    root = tmp_path / "died"
+
+    def kill_one(progress: Progress) -> None:
+        if progress.done == 1:
+            for worker in mp.active_children():
+                worker.kill()
+
+    with pytest.raises(RuntimeError, match=r"worker died.*--resume"):
+        roll_out(job(root, worlds=2, workers=2), report=kill_one)
+    left = len(open_dataset(root))
+    assert 1 <= left < VARIANTS
+    told: list[Progress] = []
+    result = roll_out(job(root, worlds=3, workers=2), resume=True, report=told.append)
+    assert result == Progress(VARIANTS, VARIANTS, VARIANTS, 0)  # those from before are counted, and once
+    assert [p.done for p in told] == list(range(left, VARIANTS + 1))
+    equal(whole, root)
+
+
+def test_resuming_a_finished_rollout_changes_nothing(whole: Path) -> None:
+    before = files(whole)
+    assert roll_out(job(whole), resume=True) == Progress(VARIANTS, VARIANTS, VARIANTS, 0)
+    assert files(whole) == before
+
+
+def test_what_goes_wrong_in_a_worker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, str]] = []
+
+    class Complaints:
+        def put(self, complaint: tuple[str, str]) -> None:
+            told.append(complaint)
+
+    def broken(*_: object, **__: object) -> None:
+        raise errors.pop(0)
+
+    errors: list[Exception] = [InputError("no such thing"), ZeroDivisionError("oh")]
+    monkeypatch.setattr(rollout, "Simulation", broken)
+    rollout._work(job(tmp_path), os.getppid(), Complaints())
+    rollout._work(job(tmp_path), os.getppid(), Complaints())
+    assert told[0] == ("input", "no such thing")
+    assert told[1][0] == "other"
+    assert told[1][1].startswith("ZeroDivisionError: oh\n")
+
+
+# ---- quarantine ------------------------------------------------------------------------------------------------------
+
+
+def test_a_variant_that_breaks_is_quarantined_with_its_row(tmp_path: Path) -> None:
+    rows = rows_of([Box()], 3, settings=BLIND, pallet__prefill=1)
+    rows.columns["arm.stiffness"][1] = 1e9  # far out of bounds: the arm explodes
+    told: list[Progress] = []
+    result = roll_out(job(tmp_path / "q", rows, settings=BLIND, worlds=2, workers=1), report=told.append)
+    assert (result.done, result.total, result.quarantined) == (3, 3, 1)
+    dataset = open_dataset(tmp_path / "q")
+    assert [dataset.metadata(k)["variant"] for k in range(2)] == [0, 2]
+    assert dataset.lengths == [SETTLE, SETTLE]
+    (entry,) = dataset.quarantined
+    assert entry["variant"] == 1
+    assert entry["reason"]
+    assert entry["row"] == rows.row(1)
+    # The neighbour in the same worker has not noticed.
+    alone = roll_out(job(tmp_path / "alone", rows.take([0, 2]), settings=BLIND, worlds=2, workers=1))
+    assert alone.quarantined == 0
+    other = open_dataset(tmp_path / "alone")
+    for k in range(2):
+        assert dataset.states(k).tobytes() == other.states(k).tobytes()
+    again = roll_out(job(tmp_path / "q", rows, settings=BLIND), resume=True)
+    assert again.quarantined == 1
+
+
+# ---- wrong input -----------------------------------------------------------------------------------------------------
+
+
+def test_an_existing_folder_is_not_written_into(whole: Path, tmp_path: Path) -> None:
+    before = files(whole)
+    with pytest.raises(InputError, match="not empty"):
+        roll_out(job(whole))
+    assert files(whole) == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    for resume in (False, True):
+        with pytest.raises(InputError):
+            roll_out(job(tmp_path / "mine"), resume=resume)
+    assert files(tmp_path / "mine") == {"letter.txt": b"dear"}
+
+
+def test_resuming_with_something_else_is_refused(whole: Path) -> None:
+    before, rows = files(whole), table()
+    heavier = rows.replaced(carton__mass=rows["carton.mass"] + 0.5)
+    for other, what in (
+        (job(whole, policy="random"), "policy"),
+        (job(whole, heavier), "variants"),
+        (job(whole, rows.take(range(3))), "variants"),
+        (job(whole, settings=BLIND), "simulation.cameras"),
+        (job(whole, seconds=3.0), "seconds"),
+    ):
+        with pytest.raises(InputError, match=what):
+            roll_out(other, resume=True)
+    assert files(whole) == before
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for root in (tmp_path / "file" / "dataset", Path("/proc/dataset"), tmp_path / "file"):
+        with pytest.raises(InputError, match=r"folder"):
+            roll_out(job(root))
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Path]:
+    tmp_path.chmod(0o500)
+    yield tmp_path
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_the_right_to_write(locked: Path) -> None:
+    with pytest.raises(InputError, match="cannot be made a folder"):
+        roll_out(job(locked / "dataset"))
+
+
+def test_jobs_that_make_no_sense(tmp_path: Path) -> None:
+    for wrong, what in (
+        (job(tmp_path / "d", policy="expret"), "expert"),
+        (job(tmp_path / "d", worlds=0), "worlds"),
+        (job(tmp_path / "d", workers=0), "workers"),
+        (job(tmp_path / "d", table().take([])), "no variants"),
+    ):
+        with pytest.raises(InputError, match=what):
+            roll_out(wrong)
+    assert not (tmp_path / "d").exists()
+
+
+# ---- replay ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_episode_replays_bit_for_bit(whole: Path) -> None:
+    for episode in range(VARIANTS):
+        again = replay(whole, episode)
+        assert again.matches
+        assert again.first_difference is None
+        assert again.greatest == 0.0
+        assert again.versions == {}
+
+
+def test_a_replay_finds_the_first_difference(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Dataset.episode
+
+    def changed(self: Dataset, episode: int) -> dict[str, np.ndarray]:
+        columns = original(self, episode)
+        columns["action"] = columns["action"].copy()
+        columns["action"][30, 0] += 1e-4
+        return columns
+
+    monkeypatch.setattr(Dataset, "episode", changed)
+    again = replay(whole, 0)
+    assert not again.matches
+    assert again.first_difference == 31  # the state after action 30
+    assert 0 < again.greatest < 1.0
+
+
+def test_a_replay_of_an_episode_that_is_not_there(whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="episodes 0"):
+        replay(whole, VARIANTS)
+    with pytest.raises(InputError, match="no dataset"):
+        replay(tmp_path, 0)
