@@ -106,7 +106,7 @@ def publish(
     Console(width=140).print(f"written: {given.out}")
 
 
-def ratio(name: str, subject: Sequence[float], reference: Sequence[float], bar: float, baseline: str) -> Figure:
+def ratio(name: str, subject: Sequence[float], reference: Sequence[float], bar: float | None, baseline: str) -> Figure:
     """Return the ratio of two speeds measured in alternating blocks of equal work: that of the total times.
 
     The interval given with it holds the middle half of the blocks' own ratios: what noise and phases of work do.
@@ -115,7 +115,7 @@ def ratio(name: str, subject: Sequence[float], reference: Sequence[float], bar: 
         name: of the figure.
         subject: speed of the subject in each block.
         reference: speed of the baseline in the same block.
-        bar: least ratio wanted.
+        bar: least ratio wanted, if any.
         baseline: what the reference is.
     """
     ours, theirs = np.asarray(subject), np.asarray(reference)

@@ -59,8 +59,8 @@ class Outcome:
 class Watch(Protocol):
     """Looks at running worlds after every period."""
 
-    def __call__(self, simulation: Simulation, ids: np.ndarray, reported: list[bool]) -> None:
-        """Look at the worlds `ids`; `reported`: whether each was reported as broken."""
+    def __call__(self, simulation: Simulation, seen: dict[str, np.ndarray], ids: np.ndarray) -> None:
+        """Look at the worlds `ids`, none of which is reported as broken, and at what the policy has `seen` of them."""
         ...
 
     def begin(self, ids: np.ndarray) -> None:
@@ -189,15 +189,16 @@ def _run_share(share: Share) -> list[Outcome]:
     begin(list(range(worlds)))
     while running:
         ids = np.array(sorted(running))
-        action = policy.act(task.observe(ids), ids)[:, 0].astype(np.float32)
+        seen = task.observe(ids)
+        action = policy.act(seen, ids)[:, 0].astype(np.float32)
         task.advance(action.astype(np.float64), ids)
         ended = np.logical_or(*task.finished(ids))
         if share.seconds:
             ended |= task.state.period[ids] * PERIOD >= share.seconds
         broken = simulation.worlds.broken(ids)
         lost = np.array([b is not None for b in broken])
-        if watch:
-            watch(simulation, ids, lost.tolist())
+        if watch and not lost.all():
+            watch(simulation, {name: values[~lost] for name, values in seen.items()}, ids[~lost])
         sound = ids[ended & ~lost]
         seconds = {int(i): float(task.state.period[i]) * PERIOD for i in ids}
         verdicts = dict(zip(sound.tolist(), simulation.judge(sound) if len(sound) else [], strict=True))

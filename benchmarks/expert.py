@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,9 @@ def judged(variation: str, orders: int, count: Any, barred: bool) -> tuple[list[
     return figures, details
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    given = arguments("expert", "The expert over orders of the nominal and the wide variation.").parse_args()
+    given = arguments("expert", "The expert over orders of the nominal and the wide variation.").parse_args(words)
     orders = sized(given, 200, 8, 1)
     count = {"constant": 3} if given.tiny else None
     figures, details = [], {}

@@ -11,6 +11,8 @@ import dataclasses
 import multiprocessing as mp
 import tempfile
 import time
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ def whole(job: Job) -> float:
         while any(p.is_alive() for p in processes):
             publisher.publish_ready()
             time.sleep(0.2)
+        _check(processes)
         publisher.publish_ready()
         publisher.finish()
     seconds = [spent.get() for _ in processes]
@@ -99,15 +102,22 @@ def rendering_alone(job: Job) -> float:
     ]
     for process in processes:
         process.start()
-    made = [spent.get() for _ in processes]
     for process in processes:
         process.join()
+    _check(processes)
+    made = [spent.get() for _ in processes]
     return sum(m[0] for m in made) / float(np.mean([m[1] for m in made]))
 
 
-def main() -> None:
+def _check(processes: Sequence[BaseProcess]) -> None:
+    """Raise RuntimeError where a process has died; it has said why on standard error."""
+    if any(p.exitcode for p in processes):
+        raise RuntimeError(f"a process died with exit code {max(p.exitcode or 0 for p in processes)}")
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    given = arguments("rollout", "Rollouts with two cameras against rendering alone.").parse_args()
+    given = arguments("rollout", "Rollouts with two cameras against rendering alone.").parse_args(words)
     blocks, worlds = sized(given, 3, 1, 1), sized(given, 8, 4, 2)
     settings = Settings(slots=SLOTS, cameras=CAMERAS)
     count = {"uniform": sized(given, [12, 24], [4, 4], [1, 1])}

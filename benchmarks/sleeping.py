@@ -8,6 +8,7 @@ observations and expert included, cartons woken whenever a new one touches down.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -48,25 +49,25 @@ class Side:
         return sum(e["event"] == "released" for events in self.simulation.task.events for e in events)
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    given = arguments("sleeping", "Sleeping on against sleeping off, on pallets of 24 cartons.").parse_args()
+    given = arguments("sleeping", "Sleeping on against sleeping off, on pallets of 24 cartons.").parse_args(words)
     worlds, blocks, periods = sized(given, 16, 8, 1), sized(given, 30, 10, 2), sized(given, 10, 10, 2)
     rows = full_pallets(sized(given, 8, 4, 1), STANDING)
     asleep, awake = Side(rows, worlds, sleeping=True), Side(rows, worlds, sleeping=False)
     for side in (asleep, awake):
         side.block(SETTLE)
-    pairs = np.array([(asleep.block(periods), awake.block(periods)) for _ in range(blocks)])
+    on, off = zip(*[(asleep.block(periods), awake.block(periods)) for _ in range(blocks)], strict=True)
     figures = [
-        ratio("gain from sleeping", pairs[:, 0], pairs[:, 1], BAR, "the same rows with sleeping off"),
-        Figure("sleeping on", over_all(pairs[:, 0]), "physics steps/s"),
-        Figure("sleeping off", over_all(pairs[:, 1]), "physics steps/s"),
+        ratio("gain from sleeping", on, off, BAR, "the same rows with sleeping off"),
+        Figure("sleeping on", over_all(on), "physics steps/s"),
+        Figure("sleeping off", over_all(off), "physics steps/s"),
         Figure("cartons set down meanwhile, on", float(asleep.placed()), "cartons"),
         Figure("cartons set down meanwhile, off", float(awake.placed()), "cartons"),
     ]
     seconds = blocks * periods / 10
     setting = f"{worlds} worlds, 24 cartons, expert places the last {SLOTS - STANDING}, {seconds:g} s simulated"
-    publish("sleeping", given, figures, setting, {"on": pairs[:, 0].tolist(), "off": pairs[:, 1].tolist()})
+    publish("sleeping", given, figures, setting, {"on": on, "off": off})
 
 
 if __name__ == "__main__":

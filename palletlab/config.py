@@ -138,7 +138,8 @@ def settings_of(config: DictConfig, slots: int) -> Settings:
     """Return what is simulated, with `slots` cartons."""
     rendering = bool(config.get("render", False))
     cameras = tuple(str(c) for c in config.cameras) if rendering else ()
-    return Settings(layout_of(config), slots, cameras, whole(config, "image_size", 1))
+    size = whole(config, "image_size", 1) if "image_size" in config else Settings.image_size
+    return Settings(layout_of(config), slots, cameras, size)
 
 
 def whole(config: DictConfig, key: str, least: int) -> int:

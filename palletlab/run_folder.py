@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import platform
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,11 @@ from assets.errors import InputError
 from tasks.durable import write_file
 
 
-def make_run_folder(command: str, config: DictConfig) -> Path:
+@contextlib.contextmanager
+def run_folder(command: str, config: DictConfig) -> Iterator[Path]:
     """Make the folder that `out` names, or a new one by date and time, and write the settings into it.
+
+    Where the run then fails for its input or a full disk, the folder goes again, unless it holds finished episodes.
 
     Raises:
         InputError: `out` exists and is not empty; nothing is ever overwritten.
@@ -28,12 +33,21 @@ def make_run_folder(command: str, config: DictConfig) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     else:
         folder = _dated(Path("outputs") / command)
+    try:
+        _describe(folder, command, config)
+        yield folder
+    except (InputError, OSError):
+        if not any((folder / "dataset").glob("data/*/*.parquet")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _describe(folder: Path, command: str, config: DictConfig) -> None:
     from tasks.simulation import versions
 
     record = {"command": command, "python": platform.python_version(), "versions": versions()}
     write_file(folder / "config.yaml", OmegaConf.to_yaml(config).encode())
     write_file(folder / "run.json", json.dumps(record, indent=1).encode())
-    return folder
 
 
 def _dated(parent: Path) -> Path:

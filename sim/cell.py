@@ -78,7 +78,8 @@ class Cell:
         A robot controller that is told its payload adds the torque that the payload needs; here the payload is what the
         order says the held carton weighs. Without this a heavy carton hangs some millimetres low and askew.
         """
-        weight = GRAVITY * self.stated_mass[ids, self.suction.state.held[ids]]
+        # As the vacuum builds up: pulling at once would tear the carton off cups that do not hold yet.
+        weight = GRAVITY * self.stated_mass[ids, self.suction.state.held[ids]] * self.suction.state.vacuum[ids]
         tip, _ = self.suction.lip_pose(ids)
         joints = np.ix_(ids, self.scene.joints)
         axis, lever = self.worlds.joint_axis[joints], tip[:, None, :] - self.worlds.joint_anchor[joints]

@@ -59,19 +59,20 @@ class Constant:
 
 @dataclasses.dataclass(frozen=True)
 class Uniform:
-    """Uniform between `low` and `high` (whole numbers, both ends included, when the knob is an integer)."""
+    """Uniform between `low` and `high`; with a `step`, among low, low + step, ... up to and including high."""
 
     low: Any
     high: Any
-    integer: bool = False
+    step: float | None = None
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """Return uniform values."""
         u = rng.random(shape)
         low, high = np.asarray(self.low, np.float64), np.asarray(self.high, np.float64)
-        if self.integer:
-            return np.minimum(np.floor(low + u * (high - low + 1.0)), high)
-        return low + u * (high - low)
+        if self.step is None:
+            return low + u * (high - low)
+        steps = np.floor((high - low) / self.step + 1e-9)
+        return low + self.step * np.minimum(np.floor(u * (steps + 1.0)), steps)
 
     def bounds(self) -> tuple[Any, Any]:
         """Return the two ends."""
@@ -270,7 +271,10 @@ def _distribution(knob: Knob, shape: tuple[int, ...], says: Any, where: str) -> 
             if kind == "constant":
                 made = Constant(value)
             elif kind == "uniform":
-                made = Uniform(value[0], value[1], knob.integer)
+                step = float(value[2]) if len(value) > 2 else (1.0 if knob.integer else None)
+                if step is not None and not step > 0:
+                    raise InputError(f"{where}: knob {knob.name}: a uniform's step must be above zero, got {step:g}")
+                made = Uniform(value[0], value[1], step)
             elif kind == "loguniform":
                 made = LogUniform(value[0], value[1])
             elif kind == "truncnormal":
@@ -283,7 +287,7 @@ def _distribution(knob: Knob, shape: tuple[int, ...], says: Any, where: str) -> 
             elif kind == "density":
                 made = Density(*(float(value[k]) for k in ("low", "high", "at_least", "at_most")))
             elif kind == "widest":
-                made = Uniform(knob.lower, knob.upper, knob.integer)
+                made = Uniform(knob.lower, knob.upper, 1.0 if knob.integer else None)
             else:
                 known = "constant, uniform, loguniform, truncnormal, choice, density, widest"
                 raise InputError(f"{where}: knob {knob.name}: unknown distribution {kind!r}; known: {known}")

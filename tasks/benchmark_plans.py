@@ -82,6 +82,7 @@ def executable(
     reachable: Reachable | None = None,
     max_pallets: int = 9,
     max_scale: float = 1.06,
+    overhang: float | None = None,
 ) -> Executable:
     """Make a benchmark plan executable.
 
@@ -99,6 +100,7 @@ def executable(
         reachable: as in `plan_order`.
         max_pallets: most pallets, the first one included.
         max_scale: largest spread.
+        overhang: how far the benchmark's cartons may stick out [m]; as the rules say by default.
 
     Raises:
         InputError: the plan does not belong to the order, or no pallet can hold any of it.
@@ -109,9 +111,11 @@ def executable(
     places = np.array([item.position for item in items])
     scale = _spread(places, sizes, rules.gap, max_scale)
     places[:, :2] *= scale
-    shift = _centring(places, sizes, rules)
+    lenient = replace(
+        rules, mass_ratio=math.inf, slenderness=math.inf, overhang=rules.overhang if overhang is None else overhang
+    )
+    shift = _centring(places, sizes, lenient)
     places[:, :2] += shift
-    lenient = replace(rules, mass_ratio=math.inf, slenderness=math.inf)
     load, kept, placed = Load(len(items), lenient), [], Placed()
     moved: list[tuple[int, str]] = []
     for item, index, (x, y, z) in zip(items, indices, places, strict=True):

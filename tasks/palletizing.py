@@ -263,14 +263,26 @@ class Palletizing:
         for k, j in zip(*np.nonzero(was_held), strict=True):
             world = int(ids[k])
             broken = int(suction.broken_by[world])
-            if broken:
-                self._lose(np.array([world]), np.array([j]), BREAK_REASONS[broken])
+            here = (np.array([world]), np.array([j]))
+            if broken and self._on_belt(*here)[0]:
+                # It has hardly left the belt: it can be taken again.
+                s.status[world, j] = READY
+                self._log(*here, f"fell back: {BREAK_REASONS[broken]}")
+            elif broken:
+                self._lose(*here, BREAK_REASONS[broken])
             else:
                 s.status[world, j] = RELEASED
                 self._log(np.array([world]), np.array([j]), "released")
         # The work goes on with the first carton that is neither let go nor lost.
         open_slots = (s.status[ids] < RELEASED) & (np.arange(self.size.shape[1]) < self.count[ids, None])
         s.current[ids] = np.where(open_slots.any(1), np.argmax(open_slots, axis=1), self.count[ids])
+
+    def _on_belt(self, ids: np.ndarray, slot: np.ndarray) -> np.ndarray:
+        """Return (n,) whether the carton is over the belt, no higher than a hand's breadth."""
+        position = self.cell.carton_poses(ids)[0][np.arange(len(ids)), slot]
+        bottom = position[:, 2] - self.size[ids, slot, 2] / 2
+        beside = (np.abs(position[:, 1] - STOP[1]) < 0.27) & (position[:, 0] < STOP[0])
+        return beside & (np.abs(bottom - BELT_HEIGHT) < LIFTED)
 
     def _lose(self, ids: np.ndarray, slot: np.ndarray, why: str) -> None:
         self.state.status[ids, slot] = LOST

@@ -148,7 +148,8 @@ def roll_out(job: Job, *, resume: bool = False, report: Callable[[Progress], Non
             for process in processes:
                 process.start()
             while True:
-                alive = any(p.is_alive() for p in processes)
+                # A worker that died ends the run at once; what the others have finished is kept.
+                alive = any(p.is_alive() for p in processes) and not any(p.exitcode for p in processes)
                 for published in publisher.publish_ready():
                     done += 1
                     successes += bool(published.metadata.get("success", False))

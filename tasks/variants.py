@@ -79,10 +79,14 @@ class Planner:
         return plan_order(order, rules=self.rules, reachable=self.layout.reach)
 
     def follow(self, items: Sequence[PlannedItem], order: Order) -> Executable:
-        """Make a given plan executable; what this cell cannot do as planned goes to further pallets."""
-        return executable(items, order, rules=self.rules, reachable=self.layout.reach)
+        """Make a given plan executable; what this cell cannot do as planned goes to further pallets.
+
+        A given plan may stick out of the pallet a little, as the benchmark's do; our own loads do not.
+        """
+        return executable(items, order, rules=self.rules, reachable=self.layout.reach, overhang=GIVEN_OVERHANG)
 
 
+GIVEN_OVERHANG = 0.06  # [m]
 PALLETS_PER_ORDER = 100  # variant number = order number * 100 + pallet
 
 

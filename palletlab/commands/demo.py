@@ -12,7 +12,7 @@ from palletlab.commands.evaluate import say
 from palletlab.commands.generate import SHEET_COLUMNS, SHEET_MOST, captions_of, say_plan, sheet_of, write_variants
 from palletlab.commands.rollout import go
 from palletlab.report import demo_page, plan_boxes, png_bytes
-from palletlab.run_folder import make_run_folder, write_result
+from palletlab.run_folder import run_folder, write_result
 from tasks.dataset_reader import open_dataset
 from tasks.durable import write_file
 from tasks.evaluation import evaluate
@@ -28,37 +28,37 @@ def run(arguments: list[str]) -> int:
         rows, order, plan = settings.rows_of(config)
     if order is None or plan is None:
         raise InputError("the demo wants an order: order=FILE")
-    folder = make_run_folder("demo", config)
-    say_plan(console, rows, order, plan)
-    write_variants(folder, rows, order, plan)
-    scene = settings.settings_of(config, rows.knobs.axes["slot"])
-    sheet = None
-    if scene.cameras:
-        with console.status("rendering the contact sheet"):
-            sheet = sheet_of(rows, scene)
-        write_file(folder / "sheet.png", png_bytes(sheet))
-    go(config, rows, folder, resuming=False)
-    root = folder / "dataset"
-    result = evaluate(open_dataset(root))
-    commands = [
-        f"palletlab view {root}",
-        f"palletlab rollout --replay {root} episode=0",
-        "palletlab evaluate count=8 variation.carton.count=6",
-    ]
-    demo_page(
-        folder / "demo.html",
-        title=f"Palletizing order {order.name}",
-        order=order,
-        pallets=plan_boxes(order, plan),
-        sheet=sheet,
-        captions=captions_of(rows)[:SHEET_MOST],
-        columns=SHEET_COLUMNS,
-        dataset=root,
-        result=result,
-        commands=commands,
-    )
-    result["seconds"] = round(time.monotonic() - began, 1)
-    write_result(folder, result)
+    with run_folder("demo", config) as folder:
+        say_plan(console, rows, order, plan)
+        write_variants(folder, rows, order, plan)
+        scene = settings.settings_of(config, rows.knobs.axes["slot"])
+        sheet = None
+        if scene.cameras:
+            with console.status("rendering the contact sheet"):
+                sheet = sheet_of(rows, scene)
+            write_file(folder / "sheet.png", png_bytes(sheet))
+        go(config, rows, folder, resuming=False)
+        root = folder / "dataset"
+        result = evaluate(open_dataset(root))
+        commands = [
+            f"palletlab view {root}",
+            f"palletlab rollout --replay {root} episode=0",
+            "palletlab evaluate count=8 variation.carton.count=6",
+        ]
+        demo_page(
+            folder / "demo.html",
+            title=f"Palletizing order {order.name}",
+            order=order,
+            pallets=plan_boxes(order, plan),
+            sheet=sheet,
+            captions=captions_of(rows)[:SHEET_MOST],
+            columns=SHEET_COLUMNS,
+            dataset=root,
+            result=result,
+            commands=commands,
+        )
+        result["seconds"] = round(time.monotonic() - began, 1)
+        write_result(folder, result)
     say(console, result)
     console.print(f"\nThat took {result['seconds']:.0f} s. Everything is in {folder}:", highlight=False)
     for name, what in (

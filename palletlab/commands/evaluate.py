@@ -12,7 +12,7 @@ from palletlab import config as settings
 from palletlab.commands.generate import write_variants
 from palletlab.commands.rollout import go, prepare_rows
 from palletlab.report import evaluation_page
-from palletlab.run_folder import make_run_folder, write_result
+from palletlab.run_folder import run_folder, write_result
 from tasks.dataset_reader import open_dataset
 from tasks.evaluation import evaluate
 
@@ -20,19 +20,19 @@ from tasks.evaluation import evaluate
 def run(arguments: list[str]) -> int:
     """Evaluate a dataset, or run the policy first."""
     config = settings.load("evaluate", arguments)
-    if config.dataset is not None:
-        root = Path(config.dataset)
-        open_dataset(root)  # a damaged one is refused before a folder is made
-        folder = make_run_folder("evaluate", config)
-    else:
-        rows = prepare_rows(config)
-        folder = make_run_folder("evaluate", config)
-        write_variants(folder, rows, None, None)
-        go(config, rows, folder, resuming=False)
-        root = folder / "dataset"
-    result = evaluate(open_dataset(root))
-    write_result(folder, result)
-    evaluation_page(result, folder / "evaluation.html")
+    given = None if config.dataset is None else Path(config.dataset)
+    # A damaged dataset is refused before a folder is made.
+    if given is not None:
+        open_dataset(given)
+    rows = prepare_rows(config) if given is None else None
+    with run_folder("evaluate", config) as folder:
+        root = given or folder / "dataset"
+        if rows is not None:
+            write_variants(folder, rows, None, None)
+            go(config, rows, folder, resuming=False)
+        result = evaluate(open_dataset(root))
+        write_result(folder, result)
+        evaluation_page(result, folder / "evaluation.html")
     say(Console(), result)
     print(folder / "evaluation.html")
     print(folder)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from palletlab import config as settings
 from palletlab.report import contact_sheet, png_bytes
-from palletlab.run_folder import make_run_folder, write_result
+from palletlab.run_folder import run_folder, write_result
 from sim.knobs import Rows
 from tasks.durable import write_file
 from tasks.orders import Order
@@ -26,15 +26,14 @@ def run(arguments: list[str]) -> int:
     console = Console()
     with console.status("drawing and planning"):
         rows, order, plan = settings.rows_of(config)
-    folder = make_run_folder("generate", config)
-    write_variants(folder, rows, order, plan)
-    say_plan(console, rows, order, plan)
-    if config.sheet:
-        with console.status("rendering the contact sheet"):
-            write_file(
-                folder / "sheet.png", png_bytes(sheet_of(rows, settings.settings_of(config, rows.knobs.axes["slot"])))
-            )
-    write_result(folder, {"variants": len(rows), "cartons": int(rows["carton.count"].sum())})
+    with run_folder("generate", config) as folder:
+        write_variants(folder, rows, order, plan)
+        say_plan(console, rows, order, plan)
+        if config.sheet:
+            with console.status("rendering the contact sheet"):
+                sheet = sheet_of(rows, settings.settings_of(config, rows.knobs.axes["slot"]))
+            write_file(folder / "sheet.png", png_bytes(sheet))
+        write_result(folder, {"variants": len(rows), "cartons": int(rows["carton.count"].sum())})
     console.print(f"{len(rows)} variants, one a pallet: {folder / 'variants.parquet'}")
     console.print(str(folder))
     return 0

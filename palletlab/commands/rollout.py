@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from assets.errors import InputError
 from palletlab import config as settings
 from palletlab.commands.generate import say_plan, write_variants
-from palletlab.run_folder import make_run_folder, write_result
+from palletlab.run_folder import run_folder, write_result
 from sim.knobs import Rows
 from tasks import rollout
 from tasks.rollout import Job, roll_out
@@ -27,15 +27,18 @@ def run(arguments: list[str]) -> int:
         return resume(folder)
     config = settings.load("rollout", arguments)
     rows = prepare_rows(config)
-    folder = make_run_folder("rollout", config)
-    write_variants(folder, rows, None, None)
-    go(config, rows, folder, resuming=False)
+    with run_folder("rollout", config) as folder:
+        write_variants(folder, rows, None, None)
+        go(config, rows, folder, resuming=False)
     return 0
 
 
 def prepare_rows(config: DictConfig) -> Rows:
     """Return the rows to run: from a table, or drawn and planned as `generate` would."""
-    settings.settings_of(config, 1)  # a wrong setting is said before the planning
+    # A wrong setting is said before the planning.
+    scene = settings.settings_of(config, 1)
+    rollout.make_policy(str(config.policy), scene.layout, 1)
+    settings.whole(config, "worlds", 1)
     if config.get("variants") is not None:
         path = Path(config.variants)
         return Rows.from_parquet(path, palletizing_knobs(_slots(path)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -47,7 +49,8 @@ def stay(env: Any) -> np.ndarray:
 
 def test_gymnasiums_own_checks_pass() -> None:
     env = gym.make(NAME, settings=SETTINGS, variants=table([0]), nthread=1)
-    with pytest.warns(UserWarning) as told:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         check_env(env.unwrapped, skip_render_check=True)
     # Its only complaints: observations have no bounds, the action space is that of an arm.
     for warning in told:
@@ -167,7 +170,7 @@ def test_same_step_autoreset() -> None:
     env.reset()
     twin.reset()
     for k in range(SETTLE):
-        seen, reward, terminated, truncated, info = env.step(stay(env))
+        seen, reward, terminated, _, info = env.step(stay(env))
         last, same_reward, *_, twin_info = twin.step(stay(env))
         np.testing.assert_array_equal(reward, same_reward)
         assert ("final_obs" in info) == (k == SETTLE - 1)
@@ -210,7 +213,10 @@ def test_running_out_of_time_truncates_and_says_what_is_missing() -> None:
     assert info["reasons"][0] == ["carton 0 not placed in time"]
 
 
-def test_a_broken_world_is_truncated_with_the_reason_and_the_others_go_on() -> None:
+def test_a_broken_world_is_truncated_with_the_reason_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo leaves its log there
     env, twin = vector(3, table([0] * 6)), vector(3, table([0] * 6))
     env.reset()
     twin.reset()
@@ -296,7 +302,7 @@ def test_a_target_that_is_not_finite_holds_the_joint() -> None:
     action = stay(env)
     action[0], action[1, :6] = np.nan, np.inf
     for _ in range(5):
-        seen, *_, truncated, info = env.step(action)
+        seen, *_, truncated, _ = env.step(action)
     assert not truncated.any()
     home = env.simulation.task.cell.home
     np.testing.assert_allclose(seen["state"][:, :6], np.tile(home, (3, 1)), atol=2e-3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers import BOX, Box, drawn, every, hold_home, rows_of, run_expert, standing, started
@@ -245,7 +247,8 @@ def test_judging_leaves_the_world_as_it_was() -> None:
     assert [v.to_dict() for v in simulation.judge(ids)] == [v.to_dict() for v in first]
 
 
-def test_physics_that_breaks_in_a_test_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_physics_that_breaks_in_a_test_is_no_success(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo leaves its log there
     simulation = standing(ONE, 2)
     hold_home(simulation, 3)
     judge, shake = simulation.judge, simulation.judge._shake

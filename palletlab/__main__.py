@@ -1,0 +1,5 @@
+"""`python -m palletlab`."""
+
+from palletlab.cli import main
+
+main()
