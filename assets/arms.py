@@ -1,4 +1,4 @@
-"""The robot arms: Universal Robots UR10e and UR20, from their published figures. Run me to see them as a table.
+"""The robot arms: Universal Robots UR10e and UR20, from their published figures.
 
 Kinematics, masses, inertias and limits: Universal Robots ROS 2 description (config/ur10e, config/ur20; BSD-3); the
 base's mass is marked "might be incorrect" there, which does not matter for an arm that stands still. Armature, damping,
@@ -20,7 +20,7 @@ from assets.arm_shape import ArmShape, link_geoms
 from assets.asset import IDENTITY, Body, Frame, Inertia, Joint, Quat, Vec3, inertia_matrix, inertia_tuple, rpy
 from assets.asset import rotation_matrix as matrix
 from assets.errors import unknown
-from assets.statics import gravity_torques, joint_inertias
+from assets.statics import joint_inertias
 
 LINKS = ("base", "shoulder", "upper_arm", "forearm", "wrist_1", "wrist_2", "wrist_3")
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow", "wrist_1", "wrist_2", "wrist_3")
@@ -222,24 +222,3 @@ def _tree(f: _Figures, gains: tuple[tuple[float, float], ...]) -> Body:
         geoms=geoms[0],
         children=(child,),
     )
-
-
-def main() -> None:
-    """Print the arms: the flange at home, and the torque of a payload held out at full horizontal stretch."""
-    from assets.kinematics import Kinematics
-
-    print("arm    mass kg  payload kg  flange at home x y z m     torque at full stretch, shoulder elbow N m (limits)")
-    for make in ARMS.values():
-        arm = make()
-        flange, _ = Kinematics(arm).flange_pose(np.array([arm.home]))
-        torque = gravity_torques(arm.body, (0.0,) * 6, arm.flange, arm.payload)
-        limits = [j.torque_limit for j in arm.joints]
-        print(
-            f"{arm.name:6} {arm.body.total_mass():7.1f} {arm.payload:11.1f}  "
-            + " ".join(f"{x:7.3f}" for x in flange[0])
-            + f"    {abs(torque[1]):6.1f} ({limits[1]:.0f})  {abs(torque[2]):6.1f} ({limits[2]:.0f})"
-        )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
-"""Forward and closed-form inverse kinematics of a UR arm, for many configurations at once.
+"""Forward and closed-form inverse kinematics of a UR arm, for many configurations at once. Run me to see the arms as a table.
 
-Frames are the arm's base frame and its flange (z out of it). Lengths are the DH parameters d1, a2, a3, d4, d5, d6 [m],
+Frames are the arm's base frame and its flange (z out of it). Lengths are DH parameters d1, a2, a3, d4, d5, d6 [m],
 read off the arm's bodies. The inverse follows the usual geometric derivation (K. Hawkins, "Analytic inverse kinematics
 for the Universal Robots UR-5/UR-10 arms", 2013): two shoulders, two wrists and two elbows, hence eight solutions.
 
@@ -16,9 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from assets.arms import LINKS, Arm
+from assets.arms import ARMS, LINKS, Arm
 from assets.asset import Geom, rotation_matrix
 from assets.errors import InputError
+from assets.statics import gravity_torques
 
 Array = NDArray[np.float64]
 Axes = tuple[Array, Array, Array]  # a frame's x, y and z axes, each (3, n)
@@ -224,3 +225,22 @@ def _ends(capsule: Geom) -> tuple[Sequence[float], Sequence[float], float]:
     center = np.array(capsule.position)
     axis = rotation_matrix(capsule.quaternion)[:, 2] * half
     return (center - axis).tolist(), (center + axis).tolist(), radius
+
+
+def main() -> None:
+    """Print the arms: the flange at home, and the torque of a payload held out at full horizontal stretch."""
+    print("arm    mass kg  payload kg  flange at home x y z m     torque at full stretch, shoulder elbow N m (limits)")
+    for make in ARMS.values():
+        arm = make()
+        flange, _ = Kinematics(arm).flange_pose(np.array([arm.home]))
+        torque = gravity_torques(arm.body, (0.0,) * 6, arm.flange, arm.payload)
+        limits = [j.torque_limit for j in arm.joints]
+        print(
+            f"{arm.name:6} {arm.body.total_mass():7.1f} {arm.payload:11.1f}  "
+            + " ".join(f"{x:7.3f}" for x in flange[0])
+            + f"    {abs(torque[1]):6.1f} ({limits[1]:.0f})  {abs(torque[2]):6.1f} ({limits[2]:.0f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
