@@ -1,4 +1,4 @@
-"""Forward and closed-form inverse kinematics of a UR arm, for many configurations at once. Run me to see the arms as a table.
+"""Forward and closed-form inverse kinematics of a UR arm, vectorized. Run me to see the arms as a table.
 
 Frames are the arm's base frame and its flange (z out of it). Lengths are DH parameters d1, a2, a3, d4, d5, d6 [m],
 read off the arm's bodies. The inverse follows the usual geometric derivation (K. Hawkins, "Analytic inverse kinematics

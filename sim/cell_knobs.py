@@ -33,7 +33,7 @@ PHYSICS_KNOBS = (
     Knob("surface.cardboard_belt.friction", "1", 0.3, 1.2, 0.7, "friction between carton and conveyor belt"),
     Knob("surface.cardboard_floor.friction", "1", 0.2, 0.9, 0.5, "friction between carton and floor"),
     Knob("contact.time_constant", "s", 0.005, 0.02, 0.01, "time constant of contacts (solref)"),
-    Knob("contact.damping_ratio", "1", 0.7, 1.5, 1.0, "damping ratio of contacts (solref)"),
+    Knob("contact.damping_ratio", "1", 0.7, 3.0, 2.0, "damping ratio of contacts (solref)"),
 )
 
 SUCTION_KNOBS = (
