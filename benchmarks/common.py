@@ -62,6 +62,23 @@ class Figure:
         return bool(self.value <= self.bar if self.most else self.value >= self.bar)
 
 
+@dataclasses.dataclass
+class Spent:
+    """A stopwatch: seconds of the clock and of the processor inside its `with` blocks."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    def __enter__(self) -> None:
+        """Start."""
+        self._began = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *_: object) -> None:
+        """Stop and add."""
+        self.wall += time.perf_counter() - self._began[0]
+        self.cpu += time.process_time() - self._began[1]
+
+
 def arguments(name: str, says: str) -> argparse.ArgumentParser:
     """Return the parser of the benchmark `name` with what all of them take; add what is its own."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=says)

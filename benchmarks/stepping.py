@@ -8,14 +8,12 @@ worlds stand at different points of their episodes, so that resets come as often
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Sequence
 
 import numpy as np
 from mujoco.batch import MODEL_FIELDS, Batch
 
-from benchmarks.common import SLOTS, Figure, arguments, full_pallets, over_all, publish, ratio, sized
+from benchmarks.common import SLOTS, Figure, Spent, arguments, full_pallets, over_all, publish, ratio, sized
 from sim.cell import Cell
 from sim.knobs import Rows
 from tasks.env import PalletizingVectorEnv
@@ -25,23 +23,6 @@ from tasks.random_policy import RandomPolicy
 BAR = 0.85
 STANDING = 22  # of 24 cartons
 STATE = ("time", "qpos", "qvel", "qacc_warmstart", "ctrl", "eq_active")
-
-
-@dataclasses.dataclass
-class Spent:
-    """A stopwatch: seconds of the clock and of the processor inside its `with` blocks."""
-
-    wall: float = 0.0
-    cpu: float = 0.0
-
-    def __enter__(self) -> None:
-        """Start."""
-        self._began = time.perf_counter(), time.process_time()
-
-    def __exit__(self, *_: object) -> None:
-        """Stop and add."""
-        self.wall += time.perf_counter() - self._began[0]
-        self.cpu += time.process_time() - self._began[1]
 
 
 class Bare:
@@ -116,9 +97,9 @@ class Stepping:
 def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
     given = arguments("stepping", "The full environment against bare Batch stepping.").parse_args(words)
-    worlds, blocks, periods = sized(given, 32, 32, 2), sized(given, 24, 8, 2), sized(given, 30, 10, 2)
+    worlds, blocks, periods = sized(given, 64, 64, 2), sized(given, 16, 5, 2), sized(given, 30, 8, 2)
     stepping = Stepping(worlds, full_pallets(sized(given, 8, 4, 1), STANDING))
-    stepping.warm_up(sized(given, 50, 30, 2))
+    stepping.warm_up(sized(given, 50, 20, 2))
     pairs = [stepping.block(periods) for _ in range(blocks)]
     steps = worlds * periods * stepping.cell.substeps
     environment, bare = ([steps / side.wall for side in sides] for sides in zip(*pairs, strict=True))

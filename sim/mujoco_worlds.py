@@ -39,6 +39,7 @@ class MujocoWorlds:
         self.joint_torque = self.batch.bind("qfrc_actuator")
         self.joint_anchor = self.batch.bind("xanchor")
         self.joint_axis = self.batch.bind("xaxis")
+        self.site_xpos = self.batch.bind("site_xpos")
         self._state = [self.batch.bind(f) for f in _STATE]
         self._fields = {name: self.batch.expand(name) for name in RUNNING_FIELDS}
         self._template = {name: field[0].copy() for name, field in self._fields.items()}
@@ -82,7 +83,7 @@ class MujocoWorlds:
         self.batch.forward(ids)
 
     def step(self, control: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Advance by `control` (n, substeps, nu); return the load's wrench on the cups (n, substeps, 6), [N, N m]."""
+        """Advance by `control` (n, substeps, nu); return the load's mean wrench on the cups (n, 6), [N, N m]."""
         substeps = control.shape[1]
         out = {"sensordata": np.zeros((len(ids), substeps, self.scene.model.nsensordata))}
         spec = int(mujoco.mjtState.mjSTATE_CTRL)
@@ -94,26 +95,27 @@ class MujocoWorlds:
                 self._errors[i] = self.batch.error(int(i)).splitlines()[0]
             out["sensordata"][np.isin(ids, error.ids)] = 0.0
         self._due[ids] += substeps * self.scene.model.opt.timestep
-        return self._wrench(out["sensordata"])
+        return self._wrench(np.add.reduce(out["sensordata"], axis=1) / substeps)
 
-    def _wrench(self, record: np.ndarray) -> np.ndarray:
-        """Return the load's wrench on the cups from sensor readings (n, substeps, nsensordata).
+    def _wrench(self, readings: np.ndarray) -> np.ndarray:
+        """Return the load's wrench on the cups (n, 6) from sensor readings (n, nsensordata).
 
         Force and torque sensor read what the arm does to the cups; that carries the load and moves the cups' own mass,
         which the accelerometer (gravity included) gives.
         """
         scene, model = self.scene, self.scene.model
         force, torque, moved = (
-            record[..., at : at + 3] for at in (scene.force_sensor, scene.torque_sensor, scene.acceleration_sensor)
+            readings[:, at : at + 3] for at in (scene.force_sensor, scene.torque_sensor, scene.acceleration_sensor)
         )
         own = model.body_mass[scene.cups_body] * moved
-        x, y, z = model.body_ipos[scene.cups_body] - model.site_pos[scene.suction_site]
-        wrench = np.empty((*record.shape[:-1], 6))
-        wrench[..., :3] = own - force
+        x, y, z = (model.body_ipos[scene.cups_body] - model.site_pos[scene.suction_site]).tolist()
+        wrench = np.empty((len(readings), 6))
+        wrench[:, :3] = own - force
         # The moment of the cups' own mass, written out: np.cross costs a multiple.
-        wrench[..., 3] = y * own[..., 2] - z * own[..., 1] - torque[..., 0]
-        wrench[..., 4] = z * own[..., 0] - x * own[..., 2] - torque[..., 1]
-        wrench[..., 5] = x * own[..., 1] - y * own[..., 0] - torque[..., 2]
+        wrench[:, 3] = y * own[:, 2] - z * own[:, 1]
+        wrench[:, 4] = z * own[:, 0] - x * own[:, 2]
+        wrench[:, 5] = x * own[:, 1] - y * own[:, 0]
+        wrench[:, 3:] -= torque
         return wrench
 
     def wake(self, ids: np.ndarray) -> None:

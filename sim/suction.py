@@ -104,9 +104,9 @@ class Suction:
         return position + rotate(quaternion, self._site[0]), multiply(quaternion, self._site[1])
 
     def update(self, wrench: np.ndarray, seconds: float, ids: np.ndarray) -> None:
-        """Draw in, hold or break, after an interval of `seconds` in which `wrench` (n, substeps, 6) was measured."""
+        """Draw in, hold or break, after an interval of `seconds` in which the mean `wrench` (n, 6) was measured."""
         s = self.state
-        s.wrench[ids] = np.add.reduce(wrench, axis=1) / wrench.shape[1]
+        s.wrench[ids] = wrench
         target = (s.on[ids] & (s.held[ids] != FREE)).astype(float)  # an open cup draws air, not a vacuum
         s.vacuum[ids] += (target - s.vacuum[ids]) * (1.0 - np.exp(-seconds / VACUUM_TIME))
         on, holds = s.on[ids], s.held[ids] != FREE
@@ -147,15 +147,15 @@ class Suction:
 
     def _seek(self, ids: np.ndarray) -> None:
         s, scene = self.state, self.worlds.scene
-        lip, turn = self.lip_pose(ids)
         position = self.worlds.xpos[ids[:, None], scene.slot_bodies]
-        away = lip[:, None, :] - position
+        away = self.worlds.site_xpos[ids, scene.suction_site][:, None] - position
         x, y, z = away[..., 0], away[..., 1], away[..., 2]
         # Mostly no carton is anywhere near: look closer only where one is.
         near = (x * x + y * y + z * z < self._near[ids]).any(1)
         if not near.any():
             return
-        ids, lip, turn, position = ids[near], lip[near], turn[near], position[near]
+        ids, position = ids[near], position[near]
+        lip, turn = self.lip_pose(ids)
         # The carton whose box is nearest to the lip plane's centre.
         quaternion = self.worlds.xquat[ids[:, None], scene.slot_bodies]
         local = rotate(conjugate(quaternion), lip[:, None, :] - position)

@@ -51,6 +51,7 @@ class Worlds(Protocol):
     joint_anchor: np.ndarray  # (nworld, njnt, 3) [m] a point on each joint's axis
     joint_axis: np.ndarray  # (nworld, njnt, 3) its direction
     joint_torque: np.ndarray  # (nworld, nv) [N m], from the actuators
+    site_xpos: np.ndarray  # (nworld, nsite, 3) [m]
 
     def field(self, name: str) -> np.ndarray:
         """Return a model array with a leading world axis, live and writable."""
@@ -69,7 +70,7 @@ class Worlds(Protocol):
         ...
 
     def step(self, control: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Advance by `control` (n, substeps, nu); return the load's wrench on the cups (n, substeps, 6).
+        """Advance by `control` (n, substeps, nu); return the load's mean wrench on the cups meanwhile (n, 6).
 
         Force [N], then torque [N m], about the lip plane's centre in the lips' axes: a hanging load pulls along +z.
         """

@@ -10,6 +10,7 @@ import pytest
 
 from sim.cell import Cell
 from sim.knobs import Rows
+from sim.scene import SOLIMP
 from sim.variations import Variation
 
 if TYPE_CHECKING:
@@ -285,7 +286,9 @@ def test_a_settled_stack_sleeps_and_wakes_by_touch(lab: Lab) -> None:
         woke |= not asleep(cell, (2,))
     assert woke
     assert asleep(cell, (0, 1, 2, 3))
-    assert cell.carton_poses(np.arange(1))[0][0, 3, 2] == pytest.approx(0.144 + 0.24 * 3.5, abs=0.001)
+    # Each of the four joints sinks in by less than the depth over which contacts grow firm.
+    sunk = 0.144 + 0.24 * 3.5 - cell.carton_poses(np.arange(1))[0][0, 3, 2]
+    assert 0.0 < sunk < 4 * SOLIMP[2]
 
 
 def test_tilted_gravity_moves_a_stack_only_once_it_is_awake(lab: Lab) -> None:
