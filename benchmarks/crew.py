@@ -19,9 +19,9 @@ from rich.progress import Progress
 from assets.errors import InputError
 from sim.cell import PERIOD
 from sim.knobs import Rows
-from tasks.orders import Order
-from tasks.planner import plan_order
-from tasks.plans import Plan
+from tasks.packing.orders import Order
+from tasks.packing.planner import plan_order
+from tasks.packing.plans import Plan
 from tasks.rollout import make_policy
 from tasks.simulation import Settings, Simulation
 from tasks.variants import Planner, plan_rows

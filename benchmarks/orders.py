@@ -17,9 +17,9 @@ from rich.console import Console
 from benchmarks import crew
 from benchmarks.common import ROOT, Figure, arguments, publish
 from sim.knobs import Rows
-from tasks.benchmark_plans import read_bedbpp_plans
-from tasks.orders import Order, read_orders
-from tasks.plans import Plan
+from tasks.packing.benchmark_plans import read_bedbpp_plans
+from tasks.packing.orders import Order, read_orders
+from tasks.packing.plans import Plan
 from tasks.simulation import Settings
 from tasks.variants import Planner, rows_of_order, variation_named
 

@@ -22,8 +22,8 @@ from benchmarks import crew
 from benchmarks.common import SLOTS, Figure, Spent, arguments, over_all, publish, ratio, sized, variation_with
 from sim.knobs import Rows
 from tasks import rollout
-from tasks.dataset import Publisher
-from tasks.dataset_reader import open_dataset
+from tasks.dataset.publisher import Publisher
+from tasks.dataset.reader import open_dataset
 from tasks.rollout import Job
 from tasks.simulation import CAMERAS, Settings, Simulation
 

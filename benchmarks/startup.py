@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.common import ROOT, Figure, arguments, publish, sized
 
 BAR = 0.5  # [s]
-MODULES = ("palletlab.cli", "assets.arms", "sim.scene", "tasks.planner", "tasks.simulation", "tasks.env")
+MODULES = ("palletlab.cli", "assets.arms", "sim.scene", "tasks.packing.planner", "tasks.simulation", "tasks.env")
 
 
 def seconds(command: list[str], runs: int) -> list[float]:

@@ -19,8 +19,8 @@ from palletlab.cli import CHECKOUT
 from sim.knobs import Knobs, Rows
 from sim.variations import Variation
 from tasks.cell import Layout
-from tasks.orders import Order, read_orders
-from tasks.plans import Plan
+from tasks.packing.orders import Order, read_orders
+from tasks.packing.plans import Plan
 from tasks.simulation import Settings
 from tasks.variants import Planner, palletizing_knobs, plan_rows, rows_of_order
 
@@ -199,7 +199,7 @@ def plan_of(config: DictConfig, order: Order, planner: Planner) -> Plan:
     """Return the plan of an order: our own, or the given one as far as this cell can follow it."""
     if config.plan is None:
         return planner.plan(order)
-    from tasks.benchmark_plans import read_bedbpp_plans
+    from tasks.packing.benchmark_plans import read_bedbpp_plans
 
     plans = read_bedbpp_plans(Path(config.plan))
     if order.name not in plans:

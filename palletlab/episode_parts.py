@@ -13,8 +13,8 @@ from palletlab.media import browser_mp4
 from palletlab.page import Cell, badge, table, video
 from palletlab.plots import Column, Mark, column_plot, legend, line_plot
 from sim.knobs import Knob
-from tasks import lerobot_format as lerobot
-from tasks.dataset_reader import Dataset
+from tasks.dataset import lerobot_format as lerobot
+from tasks.dataset.reader import Dataset
 from tasks.variants import palletizing_knobs
 
 EVENT_COLORS = {

@@ -19,10 +19,10 @@ from palletlab.media import contact_sheet, png_bytes
 from palletlab.page import Cell, Page, badge, bars, picture, table, tiles
 from palletlab.plan_figure import plan_figure
 from palletlab.plots import Column, column_plot
-from tasks.dataset_reader import Dataset, open_dataset
+from tasks.dataset.reader import Dataset, open_dataset
 from tasks.evaluation import cause_of, success_interval
-from tasks.orders import Order
-from tasks.plans import Plan
+from tasks.packing.orders import Order
+from tasks.packing.plans import Plan
 
 __all__ = [
     "contact_sheet",

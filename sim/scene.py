@@ -24,10 +24,10 @@ from assets.looks import CARDBOARDS, LOOKS, texture_image
 
 TIMESTEP = 0.002  # [s] 500 Hz
 TEMPLATE_SIZE = (0.4, 0.3, 0.24)  # [m] of the carton that is compiled; rows give every slot its own
-# Contacts of 10 ms that grow firm over the first 0.3 mm and are damped twice over, as cardboard is. With MuJoCo's default
-# (impedance 0.9 to 0.95 over 1 mm, critical damping) light cartons on uneven supports and slender ones across the deck's
-# boards lose and find their contact points all the time: they walk down a 10 degree tilt at up to 2 mm/s, and their
-# chatter keeps whole stacks awake. With this they stand within half a millimetre in 5 s, and sleep.
+# Contacts of 10 ms that grow firm over the first 0.3 mm and are damped twice over, as cardboard is. With MuJoCo's
+# default (impedance 0.9 to 0.95 over 1 mm, critical damping) light cartons on uneven supports and slender ones across
+# the deck's boards lose and find their contact points all the time: they walk down a 10 degree tilt at up to 2 mm/s, and
+# their chatter keeps whole stacks awake. With this they stand within half a millimetre in 5 s, and sleep.
 SOLREF = [0.01, 2.0]
 SOLIMP = [0.3, 0.95, 0.0003, 0.5, 2.0]
 STILL = 1e-9  # [m/s] of a belt at rest: MuJoCo leaves surface velocities out of a model in which all are zero

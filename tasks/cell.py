@@ -23,7 +23,7 @@ from assets.gripper import vacuum_gripper
 from assets.pallet import SIZE as PALLET_SIZE
 from assets.pallet import epal1
 from sim.scene import Camera, Light, Placed, Scene
-from tasks.reach import Reach
+from tasks.packing.reach import Reach
 
 DECK_HEIGHT = PALLET_SIZE[2]
 PALLET_YAW = float(np.pi / 2)  # of the pallet frame in the world [rad]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.dataset_reader import Dataset
+from tasks.dataset.reader import Dataset
 
 BINS = 4
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from assets.errors import InputError
 from sim.knobs import Rows
-from tasks.dataset_reader import open_dataset
-from tasks.lerobot_format import ACTION
+from tasks.dataset.lerobot_format import ACTION
+from tasks.dataset.reader import open_dataset
 from tasks.simulation import Settings, Simulation, versions
 
 

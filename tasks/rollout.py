@@ -23,15 +23,15 @@ from assets.errors import InputError, unknown
 from sim.cell import PERIOD
 from sim.knobs import Rows
 from tasks.cell import Layout
-from tasks.dataset import Publisher
-from tasks.dataset_reader import open_dataset
+from tasks.dataset.lerobot_format import Features
+from tasks.dataset.publisher import Publisher
+from tasks.dataset.reader import open_dataset
+from tasks.dataset.staging import EpisodeWriter, stage_quarantine
 from tasks.durable import FullDiskError
 from tasks.expert import PalletizingExpert
-from tasks.lerobot_format import Features
 from tasks.palletizing import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
 from tasks.random_policy import RandomPolicy
 from tasks.simulation import Settings, Simulation, versions
-from tasks.staging import EpisodeWriter, stage_quarantine
 
 TASK = "Stack every carton that arrives on the conveyor onto the pallet as planned."
 

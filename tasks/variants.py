@@ -19,12 +19,12 @@ from assets.gripper import Cups
 from sim.cell_knobs import CELL_KNOBS, camera_knobs
 from sim.knobs import Knob, Knobs, Rows
 from sim.variations import Variation
-from tasks.benchmark_plans import Executable, PlannedItem, executable
 from tasks.cell import Layout
-from tasks.orders import Carton, Order, check_order
-from tasks.planner import plan_order
-from tasks.plans import Plan
-from tasks.stacking import Rules
+from tasks.packing.benchmark_plans import Executable, PlannedItem, executable
+from tasks.packing.orders import Carton, Order, check_order
+from tasks.packing.planner import plan_order
+from tasks.packing.plans import Plan
+from tasks.packing.stacking import Rules
 
 PALLETIZING_KNOBS = (
     Knob("carton.arrival_offset", "m", -0.08, 0.08, 0.0, "sideways offset on the conveyor", ("slot",)),

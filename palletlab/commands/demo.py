@@ -13,7 +13,7 @@ from palletlab.commands.generate import SHEET_COLUMNS, SHEET_MOST, captions_of, 
 from palletlab.commands.rollout import go
 from palletlab.report import demo_page, plan_boxes, png_bytes
 from palletlab.run_folder import run_folder, write_result
-from tasks.dataset_reader import open_dataset
+from tasks.dataset.reader import open_dataset
 from tasks.durable import write_file
 from tasks.evaluation import evaluate
 

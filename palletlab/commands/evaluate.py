@@ -13,7 +13,7 @@ from palletlab.commands.generate import write_variants
 from palletlab.commands.rollout import go, prepare_rows
 from palletlab.report import evaluation_page
 from palletlab.run_folder import run_folder, write_result
-from tasks.dataset_reader import open_dataset
+from tasks.dataset.reader import open_dataset
 from tasks.evaluation import evaluate
 
 

@@ -13,8 +13,8 @@ from palletlab.report import contact_sheet, png_bytes
 from palletlab.run_folder import run_folder, write_result
 from sim.knobs import Rows
 from tasks.durable import write_file
-from tasks.orders import Order
-from tasks.plans import Plan
+from tasks.packing.orders import Order
+from tasks.packing.plans import Plan
 from tasks.simulation import Settings, Simulation
 
 SHEET_SIZE, SHEET_COLUMNS, SHEET_MOST = 320, 4, 24

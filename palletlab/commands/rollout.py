@@ -112,7 +112,7 @@ def go(config: DictConfig, rows: Rows, folder: Path, *, resuming: bool) -> rollo
 
 def _replay(arguments: list[str]) -> int:
     """Re-simulate recorded episodes and say whether they match, bit for bit."""
-    from tasks.dataset_reader import open_dataset
+    from tasks.dataset.reader import open_dataset
     from tasks.replay import replay
 
     episode = next((a.removeprefix("episode=") for a in arguments if a.startswith("episode=")), None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from palletlab import config as settings
 from palletlab.report import dataset_page
-from tasks.dataset_reader import open_dataset
+from tasks.dataset.reader import open_dataset
 
 
 def run(arguments: list[str]) -> int:

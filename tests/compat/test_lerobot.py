@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.dataset import Publisher
-from tasks.dataset_reader import open_dataset
-from tasks.lerobot_format import Features
-from tasks.staging import EpisodeWriter
+from tasks.dataset.lerobot_format import Features
+from tasks.dataset.publisher import Publisher
+from tasks.dataset.reader import open_dataset
+from tasks.dataset.staging import EpisodeWriter
 
 PYTHON = os.environ.get("PALLETLAB_LEROBOT_PYTHON", "")
 

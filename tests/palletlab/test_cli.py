@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from palletlab import cli
-from tasks.dataset_reader import open_dataset
+from tasks.dataset.reader import open_dataset
 
 Say = Callable[..., str]
 GOOD = {"article": "a", "length/mm": 400, "width/mm": 300, "height/mm": 200, "weight/kg": 5.0, "sequence": 1}

@@ -25,13 +25,13 @@ from palletlab.report import (
     plan_figure,
     png_bytes,
 )
-from tasks.dataset import Publisher
+from tasks.dataset.lerobot_format import Features
+from tasks.dataset.publisher import Publisher
+from tasks.dataset.staging import Episode, stage_episode, stage_quarantine
 from tasks.evaluation import cause_of, success_interval
-from tasks.lerobot_format import Features
-from tasks.orders import Carton, Order
+from tasks.packing.orders import Carton, Order
+from tasks.packing.plans import Placement, Plan
 from tasks.palletizing import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
-from tasks.plans import Placement, Plan
-from tasks.staging import Episode, stage_episode, stage_quarantine
 
 FEATURES = Features(
     fps=10,

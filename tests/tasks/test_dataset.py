@@ -16,13 +16,13 @@ import pytest
 
 from assets.errors import InputError
 from tasks import durable
-from tasks import lerobot_format as lerobot
-from tasks.dataset import Publisher
-from tasks.dataset_reader import open_dataset
+from tasks.dataset import lerobot_format as lerobot
+from tasks.dataset.lerobot_format import Features
+from tasks.dataset.publisher import Publisher
+from tasks.dataset.reader import open_dataset
+from tasks.dataset.staging import Episode, EpisodeWriter, stage_episode, stage_quarantine, staging_folder
+from tasks.dataset.video import VideoSink, is_whole_mp4, read_video
 from tasks.durable import FullDiskError
-from tasks.lerobot_format import Features
-from tasks.staging import Episode, EpisodeWriter, stage_episode, stage_quarantine, staging_folder
-from tasks.video import VideoSink, is_whole_mp4, read_video
 
 FEATURES = Features(
     fps=10,
@@ -201,7 +201,7 @@ def test_several_processes_stage_into_one_dataset(whole: Path, tmp_path: Path) -
 def spawner() -> ForkServerContext:
     """Processes that start quickly, from one that has imported everything and has no threads."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tasks.dataset", "av", "pytest", __name__])
+    context.set_forkserver_preload(["tasks.dataset.publisher", "av", "pytest", __name__])
     return context
 
 

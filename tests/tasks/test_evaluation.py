@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from tasks.dataset_reader import Dataset
+from tasks.dataset.reader import Dataset
 from tasks.evaluation import evaluate, success_interval
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from assets.errors import InputError
-from tasks.orders import Carton, Order, check_order, read_orders
+from tasks.packing.orders import Carton, Order, check_order, read_orders
 
 EXAMPLES = Path(__file__).parents[2] / "conf" / "orders"
 ITEM = {"article": "rice", "length/mm": 390, "width/mm": 270, "height/mm": 180, "weight/kg": 10.2, "sequence": 1}

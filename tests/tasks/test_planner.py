@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from assets.errors import InputError
-from tasks.benchmark_plans import executable, read_bedbpp_plans
-from tasks.orders import Carton, Order, read_orders
-from tasks.planner import plan_order
-from tasks.plans import Placement, Plan, check_plan
-from tasks.stacking import Rules
+from tasks.packing.benchmark_plans import executable, read_bedbpp_plans
+from tasks.packing.orders import Carton, Order, read_orders
+from tasks.packing.planner import plan_order
+from tasks.packing.plans import Placement, Plan, check_plan
+from tasks.packing.stacking import Rules
 
 CRATE = Carton("crate", (0.4, 0.3, 0.2), 8.0)
 REAL = Path(os.environ.get("PALLETLAB_ORDERS", "nowhere"))

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from assets.arms import arm_named
-from tasks.orders import Carton
-from tasks.plans import Placement
-from tasks.reach import CLEARANCE, Reach, segment_box_distance
+from tasks.packing.orders import Carton
+from tasks.packing.plans import Placement
+from tasks.packing.reach import CLEARANCE, Reach, segment_box_distance
 
 DISTANCE = 0.90
 

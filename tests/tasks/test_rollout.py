@@ -21,12 +21,12 @@ from helpers import Box, drawn, rows_of
 from assets.errors import InputError
 from sim.knobs import Rows
 from tasks import rollout
-from tasks.dataset_reader import Dataset, open_dataset
+from tasks.dataset.reader import Dataset, open_dataset
+from tasks.dataset.staging import staging_folder
 from tasks.palletizing import SETTLE
 from tasks.replay import replay
 from tasks.rollout import Job, Progress, roll_out
 from tasks.simulation import Settings
-from tasks.staging import staging_folder
 
 SETTINGS = Settings(slots=4, cameras=("cell", "wrist"), image_size=32)
 BLIND = dataclasses.replace(SETTINGS, cameras=())

@@ -12,10 +12,10 @@ from helpers import SETTINGS, SMALL
 from assets.errors import InputError
 from sim.knobs import Rows
 from sim.variations import Variation
-from tasks.benchmark_plans import read_bedbpp_plans
 from tasks.cell import Layout
-from tasks.orders import Carton, Order, read_orders
-from tasks.plans import Placement, Plan
+from tasks.packing.benchmark_plans import read_bedbpp_plans
+from tasks.packing.orders import Carton, Order, read_orders
+from tasks.packing.plans import Placement, Plan
 from tasks.simulation import Settings, Source
 from tasks.variants import (
     PALLETS_PER_ORDER,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from assets.errors import InputError
-from tasks.orders import Carton, Order
-from tasks.stacking import Floats, Load, Rules
+from tasks.packing.orders import Carton, Order
+from tasks.packing.stacking import Floats, Load, Rules
 
 
 @dataclass(frozen=True)

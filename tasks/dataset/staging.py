@@ -1,8 +1,8 @@
 """Finished episodes on their way into a dataset.
 
 Several workers finish episodes out of order. Each leaves a complete folder `.staging/<variant>` in the dataset,
-written aside and renamed; the one publisher (`tasks.dataset`) takes them from there in the order of the variants. A
-variant that could not be simulated leaves a folder with the reason instead.
+written aside and renamed; the one publisher (`tasks.dataset.publisher`) takes them from there in the order of the
+variants. A variant that could not be simulated leaves a folder with the reason instead.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from assets.errors import InputError
-from tasks import lerobot_format as lerobot
+from tasks.dataset import lerobot_format as lerobot
+from tasks.dataset.lerobot_format import ACTION, DONE, ENVIRONMENT_STATE, REWARD, STATE, SUCCESS, Features
+from tasks.dataset.video import VideoSink
 from tasks.durable import write_folder
-from tasks.lerobot_format import ACTION, DONE, ENVIRONMENT_STATE, REWARD, STATE, SUCCESS, Features
-from tasks.video import VideoSink
 
 FRAMES_FILE, STATES_FILE, EPISODE_FILE, QUARANTINE_FILE = "frames.parquet", "states.parquet", "episode.json", "why.json"
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from assets.errors import InputError
-from tasks.orders import Carton, Order, carton_of_item, read_json
-from tasks.planner import Placed, Reachable, Weights, plan_order
-from tasks.plans import Placement, Plan, extents, place
-from tasks.stacking import Floats, Load, Rules
+from tasks.packing.orders import Carton, Order, carton_of_item, read_json
+from tasks.packing.planner import Placed, Reachable, Weights, plan_order
+from tasks.packing.plans import Placement, Plan, extents, place
+from tasks.packing.stacking import Floats, Load, Rules
 
 BENCHMARK_DECK = (1.2, 0.8)  # [m], the origin of the benchmark's coordinates is its corner
 

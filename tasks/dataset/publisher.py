@@ -28,11 +28,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assets.errors import InputError
-from tasks import lerobot_format as lerobot
-from tasks.dataset_reader import QUARANTINE_PATH, SETTINGS_PATH, open_dataset
-from tasks.durable import TEMPORARY, link_file, make_folder, remove_temporaries, sync_folder, write_file
-from tasks.lerobot_format import Features
-from tasks.staging import (
+from tasks.dataset import lerobot_format as lerobot
+from tasks.dataset.lerobot_format import Features
+from tasks.dataset.reader import QUARANTINE_PATH, SETTINGS_PATH, open_dataset
+from tasks.dataset.staging import (
     EPISODE_FILE,
     FRAMES_FILE,
     QUARANTINE_FILE,
@@ -40,6 +39,7 @@ from tasks.staging import (
     staged_folder,
     staging_folder,
 )
+from tasks.durable import TEMPORARY, link_file, make_folder, remove_temporaries, sync_folder, write_file
 
 
 @dataclass(frozen=True)

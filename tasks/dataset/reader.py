@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from assets.errors import InputError, unknown
-from tasks import lerobot_format as lerobot
-from tasks.lerobot_format import Features
-from tasks.video import is_whole_mp4, read_video
+from tasks.dataset import lerobot_format as lerobot
+from tasks.dataset.lerobot_format import Features
+from tasks.dataset.video import is_whole_mp4, read_video
 
 SETTINGS_PATH = "meta/palletlab/settings.json"
 QUARANTINE_PATH = "meta/palletlab/quarantine.json"

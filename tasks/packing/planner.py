@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from assets.errors import InputError
-from tasks.orders import Carton, Order
-from tasks.plans import Placement, Plan, load_of
-from tasks.stacking import Bools, Findings, Floats, Load, Rules
+from tasks.packing.orders import Carton, Order
+from tasks.packing.plans import Placement, Plan, load_of
+from tasks.packing.stacking import Bools, Findings, Floats, Load, Rules
 
 Placed = list[tuple[Carton, Placement]]
 Reachable = Callable[[Carton, Placement, Placed], bool]

@@ -20,8 +20,8 @@ from assets.arms import Arm
 from assets.gripper import LENGTH, PAD, Cups
 from assets.kinematics import Kinematics
 from assets.pallet import SIZE as PALLET_SIZE
-from tasks.orders import Carton
-from tasks.plans import Placement
+from tasks.packing.orders import Carton
+from tasks.packing.plans import Placement
 
 Floats = NDArray[np.float64]
 

@@ -1,0 +1,1 @@
+"""Episodes on disk as a LeRobotDataset v3: workers stage them, one publisher publishes them, a reader opens them."""
