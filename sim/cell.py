@@ -38,7 +38,7 @@ class Cell:
         self.substeps = round(PERIOD * self.scene.substeps_per_second)
         self.chunk = round(SUCTION_PERIOD * self.scene.substeps_per_second)
         self.servo = Servo(self.scene.scene.arm, worlds.nworld, PERIOD, self.substeps)
-        self.suction = Suction(worlds, cups)
+        self.suction = Suction(worlds, cups, SUCTION_PERIOD)
         self._stiffness = np.array([j.stiffness for j in self.scene.scene.arm.body.joints()])
         self.stated_mass = np.zeros((worlds.nworld, self.scene.scene.slots))
         self.home = np.array(self.scene.scene.arm.home)
@@ -64,13 +64,25 @@ class Cell:
         self.servo.command(targets, ids)
         self.suction.state.on[ids] = suction
         commands = self.servo.samples(0, self.substeps, ids)
+        idle = self.suction.idle(ids)
+        # Many short calls cost more than one long one; the results are the same, bit for bit. Few idle worlds run with
+        # the others: apart they would leave threads without work.
+        if idle.sum() <= self.worlds.nthread:
+            idle[:] = False
+        if idle.any():
+            wrench = self.worlds.step(commands[idle], ids[idle], self.chunk)
+            self.suction.rest(wrench, self.substeps // self.chunk, ids[idle])
+        if not idle.all():
+            self._watch_suction(commands[~idle], ids[~idle])
+
+    def _watch_suction(self, commands: np.ndarray, ids: np.ndarray) -> None:
+        """Run one period of `commands` (n, substeps, nj), with a look at the suction after every interval."""
         for first in range(0, self.substeps, self.chunk):
             command = commands[:, first : first + self.chunk]
             carrying = self.suction.state.held[ids] != FREE
             if carrying.any():
                 command[carrying] += self._payload_compensation(ids[carrying])[:, None, :]
-            wrench = self.worlds.step(command, ids)
-            self.suction.update(wrench, self.chunk / self.scene.substeps_per_second, ids)
+            self.suction.update(self.worlds.step(command, ids, self.chunk), ids)
 
     def _payload_compensation(self, ids: np.ndarray) -> np.ndarray:
         """Return by how much each joint's command is raised for the held carton's weight [rad], (n, nj).

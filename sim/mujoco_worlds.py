@@ -29,6 +29,7 @@ class MujocoWorlds:
         sleep = mujoco.mjtEnableBit.mjENBL_SLEEP
         model.opt.enableflags = (model.opt.enableflags | sleep) if sleeping else (model.opt.enableflags & ~int(sleep))
         self.batch = Batch(model, nworld, nthread, persistent=True)
+        self.nthread = self.batch.nthread
         self.qpos = self.batch.bind("qpos")
         self.qvel = self.batch.bind("qvel")
         self.ctrl = self.batch.bind("ctrl")
@@ -82,8 +83,8 @@ class MujocoWorlds:
         """Make derived arrays current after writing the state."""
         self.batch.forward(ids)
 
-    def step(self, control: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Advance by `control` (n, substeps, nu); return the load's mean wrench on the cups (n, 6), [N, N m]."""
+    def step(self, control: np.ndarray, ids: np.ndarray, measured: int | None = None) -> np.ndarray:
+        """Advance by `control` (n, substeps, nu); return the load's wrench on the cups, see `sim.worlds.Worlds`."""
         substeps = control.shape[1]
         out = {"sensordata": np.zeros((len(ids), substeps, self.scene.model.nsensordata))}
         spec = int(mujoco.mjtState.mjSTATE_CTRL)
@@ -95,7 +96,8 @@ class MujocoWorlds:
                 self._errors[i] = self.batch.error(int(i)).splitlines()[0]
             out["sensordata"][np.isin(ids, error.ids)] = 0.0
         self._due[ids] += substeps * self.scene.model.opt.timestep
-        return self._wrench(np.add.reduce(out["sensordata"], axis=1) / substeps)
+        last = out["sensordata"][:, -(measured or substeps) :]
+        return self._wrench(np.add.reduce(last, axis=1) / last.shape[1])
 
     def _wrench(self, readings: np.ndarray) -> np.ndarray:
         """Return the load's wrench on the cups (n, 6) from sensor readings (n, nsensordata).

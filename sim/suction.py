@@ -61,8 +61,8 @@ BREAK_REASONS = ("", "pulled off", "slid off", "twisted off")
 class Suction:
     """The vacuum gripper of every world."""
 
-    def __init__(self, worlds: Worlds, cups: Cups):
-        """Watch `worlds`; `cups` are the gripper's."""
+    def __init__(self, worlds: Worlds, cups: Cups, interval: float):
+        """Watch `worlds`, once in an `interval` [s]; `cups` are the gripper's."""
         n, model = worlds.nworld, worlds.scene.model
         self.worlds, self.cups = worlds, cups
         self.state = SuctionState(
@@ -73,6 +73,7 @@ class Suction:
             wrench=np.zeros((n, 6)),
             broken_by=np.zeros(n, dtype=np.int64),
         )
+        self._evacuated = float(1.0 - np.exp(-interval / VACUUM_TIME))  # share of the air drawn off in an interval
         self._arm_of_twist = float(np.sqrt((cups.positions**2).sum(1)).mean())
         self._site = tuple(a[worlds.scene.suction_site].copy() for a in (model.site_pos, model.site_quat))
         self._lips = np.concatenate([cups.positions, np.zeros((len(cups.positions), 1))], axis=1)
@@ -103,12 +104,25 @@ class Suction:
         position, quaternion = self.worlds.xpos[ids, scene.cups_body], self.worlds.xquat[ids, scene.cups_body]
         return position + rotate(quaternion, self._site[0]), multiply(quaternion, self._site[1])
 
-    def update(self, wrench: np.ndarray, seconds: float, ids: np.ndarray) -> None:
-        """Draw in, hold or break, after an interval of `seconds` in which the mean `wrench` (n, 6) was measured."""
+    def idle(self, ids: np.ndarray) -> np.ndarray:
+        """Say (n,) where nothing can happen until the pump is turned on: it is off, and nothing is held."""
+        return ~self.state.on[ids] & (self.state.held[ids] == FREE)
+
+    def rest(self, wrench: np.ndarray, intervals: int, ids: np.ndarray) -> None:
+        """Pass `intervals` in idle worlds; `wrench` (n, 6) was measured in the last one. The same as `update` gives."""
+        s = self.state
+        s.wrench[ids], s.broken_by[ids] = wrench, 0
+        vacuum = s.vacuum[ids]
+        for _ in range(intervals):
+            vacuum += (0.0 - vacuum) * self._evacuated
+        s.vacuum[ids] = vacuum
+
+    def update(self, wrench: np.ndarray, ids: np.ndarray) -> None:
+        """Draw in, hold or break, after an interval in which the mean `wrench` (n, 6) was measured."""
         s = self.state
         s.wrench[ids] = wrench
-        target = (s.on[ids] & (s.held[ids] != FREE)).astype(float)  # an open cup draws air, not a vacuum
-        s.vacuum[ids] += (target - s.vacuum[ids]) * (1.0 - np.exp(-seconds / VACUUM_TIME))
+        target = s.on[ids] & (s.held[ids] != FREE)  # an open cup draws air, not a vacuum
+        s.vacuum[ids] += (target - s.vacuum[ids]) * self._evacuated
         on, holds = s.on[ids], s.held[ids] != FREE
         if (holds & ~on).any():
             self._release(ids[holds & ~on])

@@ -42,6 +42,7 @@ class Worlds(Protocol):
 
     scene: CompiledScene
     nworld: int
+    nthread: int
     qpos: np.ndarray  # (nworld, nq)
     qvel: np.ndarray  # (nworld, nv)
     ctrl: np.ndarray  # (nworld, nu) the servos' targets
@@ -69,8 +70,10 @@ class Worlds(Protocol):
         """Make derived arrays current after writing the state."""
         ...
 
-    def step(self, control: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Advance by `control` (n, substeps, nu); return the load's mean wrench on the cups meanwhile (n, 6).
+    def step(self, control: np.ndarray, ids: np.ndarray, measured: int | None = None) -> np.ndarray:
+        """Advance by `control` (n, substeps, nu); return the load's mean wrench on the cups (n, 6) in the end.
+
+        The mean is that of the last `measured` substeps, of all of them by default.
 
         Force [N], then torque [N m], about the lip plane's centre in the lips' axes: a hanging load pulls along +z.
         """

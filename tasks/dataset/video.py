@@ -16,8 +16,9 @@ from assets.errors import InputError
 
 CODEC = "libx264"
 PIXEL_FORMAT = "yuv420p"
-# One encoder thread: rollouts run an encoder per camera and world, and the cores are busy with physics.
-OPTIONS = {"g": "2", "bf": "0", "crf": "18", "preset": "veryfast", "threads": "1"}
+# One encoder thread: rollouts run an encoder per camera and world, and the cores are busy with physics. Tuned without
+# lookahead: with it, one in a few hundred encodings of the same small images came out with other bytes.
+OPTIONS = {"g": "2", "crf": "18", "preset": "veryfast", "tune": "zerolatency", "threads": "1"}
 
 
 class VideoSink:
