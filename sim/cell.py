@@ -10,6 +10,7 @@ from assets.gripper import Cups
 from sim.apply import carton_size
 from sim.knobs import Rows
 from sim.rotations import yaw_quaternion
+from sim.scene import CompiledScene
 from sim.servo import Servo
 from sim.suction import FREE, Suction
 from sim.worlds import Worlds, WorldState
@@ -17,6 +18,7 @@ from sim.worlds import Worlds, WorldState
 PERIOD = 0.1  # [s] actions come at 10 Hz
 GRAVITY = 9.81  # [m/s2]
 SUCTION_PERIOD = 0.01  # [s] how often the suction is looked at
+MARGIN = 0.15  # [m] what the arm's overshoot and a carton on its way add to the lips' travel in a period
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Cell:
         self.servo = Servo(self.scene.scene.arm, worlds.nworld, PERIOD, self.substeps)
         self.suction = Suction(worlds, cups, SUCTION_PERIOD)
         self._stiffness = np.array([j.stiffness for j in self.scene.scene.arm.body.joints()])
+        self._levers = _levers(self.scene)
         self.stated_mass = np.zeros((worlds.nworld, self.scene.scene.slots))
         self.home = np.array(self.scene.scene.arm.home)
 
@@ -64,16 +67,18 @@ class Cell:
         self.servo.command(targets, ids)
         self.suction.state.on[ids] = suction
         commands = self.servo.samples(0, self.substeps, ids)
-        idle = self.suction.idle(ids)
-        # Many short calls cost more than one long one; the results are the same, bit for bit. Few idle worlds run with
-        # the others: apart they would leave threads without work.
-        if idle.sum() <= self.worlds.nthread:
-            idle[:] = False
+        # Ten short calls cost more than a long one: only where something may happen is the suction watched.
+        idle = self.suction.idle(self._travel(commands, ids), ids)
         if idle.any():
             wrench = self.worlds.step(commands[idle], ids[idle], self.chunk)
             self.suction.rest(wrench, self.substeps // self.chunk, ids[idle])
         if not idle.all():
             self._watch_suction(commands[~idle], ids[~idle])
+
+    def _travel(self, commands: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Return how far the lips may get in a period of `commands` (n, substeps, nj) at most [m], (n,)."""
+        swing = np.abs(commands - self.worlds.qpos[np.ix_(ids, self.scene.arm_qpos)][:, None, :]).max(1)
+        return (swing * self._levers).sum(1) + MARGIN
 
     def _watch_suction(self, commands: np.ndarray, ids: np.ndarray) -> None:
         """Run one period of `commands` (n, substeps, nj), with a look at the suction after every interval."""
@@ -130,3 +135,16 @@ class Cell:
         self.worlds.restore(state.worlds, ids)
         self.suction.state.put(ids, state.suction)
         self.servo.history[ids] = state.history
+
+
+def _levers(scene: CompiledScene) -> np.ndarray:
+    """Return how far the lips can be from each joint of the arm at most [m], (nj,): all links in a line."""
+    model, body = scene.model, scene.cups_body
+    length = float(np.sqrt((model.site_pos[scene.suction_site] ** 2).sum()))
+    levers = {}
+    while body:
+        if model.body_jntnum[body]:
+            levers[int(model.body_jntadr[body])] = length
+        length += float(np.sqrt((model.body_pos[body] ** 2).sum()))
+        body = int(model.body_parentid[body])
+    return np.array([levers[int(joint)] for joint in scene.joints])

@@ -29,7 +29,6 @@ class MujocoWorlds:
         sleep = mujoco.mjtEnableBit.mjENBL_SLEEP
         model.opt.enableflags = (model.opt.enableflags | sleep) if sleeping else (model.opt.enableflags & ~int(sleep))
         self.batch = Batch(model, nworld, nthread, persistent=True)
-        self.nthread = self.batch.nthread
         self.qpos = self.batch.bind("qpos")
         self.qvel = self.batch.bind("qvel")
         self.ctrl = self.batch.bind("ctrl")

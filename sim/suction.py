@@ -22,6 +22,7 @@ SEAL_TILT = np.deg2rad(6.0)  # [rad] how far the faces may be from parallel
 MINIMUM_CUPS = 3  # a carton held by fewer peels off at once
 VACUUM_TIME = 0.06  # [s] time constant of evacuating the cups
 NUDGE = 0.005  # [m/s] downwards when a carton is let go: what it falls in half a millisecond
+NEAR = 0.05  # [m] more than anything moves in an interval
 FREE = -1
 
 
@@ -78,7 +79,8 @@ class Suction:
         self._site = tuple(a[worlds.scene.suction_site].copy() for a in (model.site_pos, model.site_quat))
         self._lips = np.concatenate([cups.positions, np.zeros((len(cups.positions), 1))], axis=1)
         self.half_size = np.zeros((n, worlds.scene.scene.slots, 3))
-        self._near = np.zeros((n, worlds.scene.scene.slots))  # [m2] squared distance within which a cup may seal
+        # [m] how far the lips' centre may be from a carton's for any cup to seal
+        self._seal_distance = np.zeros((n, worlds.scene.scene.slots))
         self.max_force = np.zeros(n)
         self.max_moment = np.zeros((n, 2))
         self.friction = np.zeros(n)
@@ -87,7 +89,7 @@ class Suction:
         """Take over strength from the knobs and the cartons' half sizes [m], (n, slots, 3)."""
         self.half_size[ids] = half_size
         pad = np.sqrt((self.cups.positions**2).sum(1)).max() + SEAL_GAP
-        self._near[ids] = (np.sqrt((half_size**2).sum(-1)) + pad) ** 2
+        self._seal_distance[ids] = np.sqrt((half_size**2).sum(-1)) + pad
         self.max_force[ids] = rows["suction.max_force"]
         self.max_moment[ids] = rows["suction.max_moment"]
         self.friction[ids] = rows["suction.friction"]
@@ -104,14 +106,25 @@ class Suction:
         position, quaternion = self.worlds.xpos[ids, scene.cups_body], self.worlds.xquat[ids, scene.cups_body]
         return position + rotate(quaternion, self._site[0]), multiply(quaternion, self._site[1])
 
-    def idle(self, ids: np.ndarray) -> np.ndarray:
-        """Say (n,) where nothing can happen until the pump is turned on: it is off, and nothing is held."""
-        return ~self.state.on[ids] & (self.state.held[ids] == FREE)
+    def idle(self, travel: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Say (n,) where nothing can be held or lost while the lips move by at most `travel` (n,) [m]."""
+        s = self.state
+        free, seeking = s.held[ids] == FREE, s.on[ids] & (s.broken_by[ids] == 0)
+        return free & (~seeking | ~self._any_near(travel, ids))
+
+    def _any_near(self, travel: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Say (n,) whether the lips are within `travel` (n,) [m] of where a cup may seal against some carton."""
+        scene = self.worlds.scene
+        carton = self.worlds.qpos[ids[:, None, None], scene.slot_qpos[:, None] + np.arange(3)]
+        away = self.worlds.site_xpos[ids, scene.suction_site][:, None] - carton
+        x, y, z = away[..., 0], away[..., 1], away[..., 2]
+        return (np.sqrt(x * x + y * y + z * z) < self._seal_distance[ids] + travel[:, None]).any(1)
 
     def rest(self, wrench: np.ndarray, intervals: int, ids: np.ndarray) -> None:
         """Pass `intervals` in idle worlds; `wrench` (n, 6) was measured in the last one. The same as `update` gives."""
         s = self.state
-        s.wrench[ids], s.broken_by[ids] = wrench, 0
+        s.wrench[ids] = wrench
+        s.broken_by[ids[~s.on[ids]]] = 0
         vacuum = s.vacuum[ids]
         for _ in range(intervals):
             vacuum += (0.0 - vacuum) * self._evacuated
@@ -161,15 +174,11 @@ class Suction:
 
     def _seek(self, ids: np.ndarray) -> None:
         s, scene = self.state, self.worlds.scene
-        position = self.worlds.xpos[ids[:, None], scene.slot_bodies]
-        away = self.worlds.site_xpos[ids, scene.suction_site][:, None] - position
-        x, y, z = away[..., 0], away[..., 1], away[..., 2]
-        # Mostly no carton is anywhere near: look closer only where one is.
-        near = (x * x + y * y + z * z < self._near[ids]).any(1)
-        if not near.any():
+        ids = ids[self._any_near(np.full(len(ids), NEAR), ids)]
+        if not len(ids):
             return
-        ids, position = ids[near], position[near]
         lip, turn = self.lip_pose(ids)
+        position = self.worlds.xpos[ids[:, None], scene.slot_bodies]
         # The carton whose box is nearest to the lip plane's centre.
         quaternion = self.worlds.xquat[ids[:, None], scene.slot_bodies]
         local = rotate(conjugate(quaternion), lip[:, None, :] - position)

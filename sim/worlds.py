@@ -42,7 +42,6 @@ class Worlds(Protocol):
 
     scene: CompiledScene
     nworld: int
-    nthread: int
     qpos: np.ndarray  # (nworld, nq)
     qvel: np.ndarray  # (nworld, nv)
     ctrl: np.ndarray  # (nworld, nu) the servos' targets
