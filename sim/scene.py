@@ -26,7 +26,7 @@ TIMESTEP = 0.002  # [s] 500 Hz
 TEMPLATE_SIZE = (0.4, 0.3, 0.24)  # [m] of the carton that is compiled; rows give every slot its own
 # Contacts of 10 ms that grow firm over the first 0.3 mm and are damped twice over, as cardboard is. With MuJoCo's
 # default (impedance 0.9 to 0.95 over 1 mm, critical damping) light cartons on uneven supports and slender ones across
-# the deck's boards lose and find their contact points all the time: they walk down a 10 degree tilt at up to 2 mm/s, and
+# the deck's boards lose and find their contact points all the time: they walk down a 10 degree tilt at up to 2 mm/s;
 # their chatter keeps whole stacks awake. With this they stand within half a millimetre in 5 s, and sleep.
 SOLREF = [0.01, 2.0]
 SOLIMP = [0.3, 0.95, 0.0003, 0.5, 2.0]

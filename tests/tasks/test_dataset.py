@@ -163,7 +163,7 @@ def test_every_image_shows_its_own_moment(tmp_path: Path) -> None:
 
 
 def test_the_same_images_give_the_same_bytes() -> None:
-    # Two encoders side by side, over and over: an encoder that looks ahead gave other bytes once in a few hundred times.
+    # Two encoders side by side, over and over: one that looks ahead gave other bytes once in a few hundred times.
     images = example(3).images
     found = set()
     for _ in range(400):
