@@ -228,7 +228,8 @@ def test_dataset_page_shows_everything(dataset: Path, tmp_path: Path) -> None:
     assert len(page.all("tr", **{"class": "odd"})) == 1
     assert "777.1" not in text  # spare slots are not shown
     assert "knobs have the same value in every row" in text
-    assert len(text) < 1_000_000
+    # 8 videos of 18 s at 10 kB a second, in base64, and the plots.
+    assert len(text) < 8 * 18 * 10_000 * 4 / 3 + 400_000
 
 
 def test_dataset_page_of_chosen_episodes(dataset: Path, tmp_path: Path) -> None:
