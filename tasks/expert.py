@@ -39,14 +39,13 @@ LET_GO = 0.003  # [m] above its support at which a carton is let go
 
 @dataclasses.dataclass
 class _Work:
-    """What each world's expert is doing: phase, time in it, joints last commanded, goal of the segment."""
+    """What each world's expert is doing: phase, periods in it, joints last commanded, suction."""
 
     phase: np.ndarray
     ticks: np.ndarray
     joints: np.ndarray
     tool: np.ndarray  # (n, 4) where the tool was last commanded, in expert coordinates
-    goal: np.ndarray  # (n, 4)
-    grip: np.ndarray  # (n, 4) carton's offset from the tool when gripped: unused turn and heights, see _grip
+    grip: np.ndarray  # (n,) yaw of the tool minus yaw of the carton, as gripped [rad]
     suction: np.ndarray
 
 
@@ -75,8 +74,7 @@ class PalletizingExpert:
             ticks=np.zeros(n, dtype=np.int64),
             joints=np.tile(home, (n, 1)),
             tool=np.tile(self._home_tool, (n, 1)),
-            goal=np.tile(self._home_tool, (n, 1)),
-            grip=np.zeros((n, 4)),
+            grip=np.zeros(n),
             suction=np.zeros(n, dtype=bool),
         )
         self._segments: list[ruckig.Trajectory | None] = [None] * n
@@ -86,7 +84,7 @@ class PalletizingExpert:
         """Start afresh in the worlds `ids`, from home."""
         w = self.work
         w.phase[ids], w.ticks[ids], w.suction[ids] = WAIT, 0, False
-        w.joints[ids], w.tool[ids], w.goal[ids] = self._home_joints, self._home_tool, self._home_tool
+        w.joints[ids], w.tool[ids] = self._home_joints, self._home_tool
         for i in ids:
             self._segments[i] = None
 
@@ -136,7 +134,7 @@ class PalletizingExpert:
             self._stay(i, GRIP)
         elif phase == GRIP:
             if holding:
-                w.grip[i, 0] = self._placing_turn(i, seen)
+                w.grip[i] = self._placing_turn(i, seen)
                 self._go(i, LIFT, self._above(w.tool[i], self._carry_height(seen)))
             elif w.ticks[i] >= GRIP_PERIODS:
                 w.suction[i] = False
@@ -181,7 +179,7 @@ class PalletizingExpert:
         hurry = self._hurry(segment, w.joints[i])
         if hurry > 1.0:
             segment = self._segment(w.tool[i], goal, limit, 1.0 / hurry)
-        w.phase[i], w.ticks[i], w.goal[i], self._segments[i] = phase, 0, goal, segment
+        w.phase[i], w.ticks[i], self._segments[i] = phase, 0, segment
 
     def _segment(self, start: np.ndarray, goal: np.ndarray, limit: np.ndarray, speed: float = 1.0) -> ruckig.Trajectory:
         """Plan from rest to rest; `limit` (4,) cuts speed and acceleration, `speed` runs all of it slower."""
@@ -258,7 +256,7 @@ class PalletizingExpert:
         s = self._seen
         x, y = seen[s["target.x"]], seen[s["target.y"]]
         heading = np.arctan2(y, x)
-        yaw = seen[s["target.yaw"]] + self.work.grip[i, 0]
+        yaw = seen[s["target.yaw"]] + self.work.grip[i]
         return np.array([heading, np.hypot(x, y), height, _nearest(yaw - heading, self.neutral, np.pi)])
 
     def _waiting_place(self, seen: np.ndarray) -> np.ndarray:
