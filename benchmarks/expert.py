@@ -27,10 +27,10 @@ def share(name: str, successes: int, n: int, bar: float | None) -> Figure:
     return Figure(name, successes / n, "of 1", bar, f"{successes} of {n}", low=low, high=high)
 
 
-def judged(variation: str, orders: int, count: Any, barred: bool) -> tuple[list[Figure], dict[str, Any]]:
+def judged(variation: str, orders: int, seed: int, count: Any, barred: bool) -> tuple[list[Figure], dict[str, Any]]:
     """Run the expert over `orders` orders of a variation; return figures and details."""
     settings = Settings(slots=SLOTS)
-    drawn = variation_with(variation, {"carton.count": count} if count else {}).sample(0, np.arange(orders))
+    drawn = variation_with(variation, {"carton.count": count} if count else {}).sample(seed, np.arange(orders))
     rows, refused = crew.plan(drawn, settings)
     outcomes = crew.run(rows, settings, "expert")
     cartons, moved = sum(o.cartons for o in outcomes), sum(o.cartons - o.prefilled for o in outcomes)
@@ -51,15 +51,19 @@ def judged(variation: str, orders: int, count: Any, barred: bool) -> tuple[list[
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    given = arguments("expert", "The expert over orders of the nominal and the wide variation.").parse_args(words)
+    parser = arguments("expert", "The expert over orders of the nominal and the wide variation.")
+    parser.add_argument("--seed", type=int, default=0, help="of the orders")
+    given = parser.parse_args(words)
     orders = sized(given, 200, 8, 1)
     count = {"constant": 3} if given.tiny else None
     figures, details = [], {}
     for variation in ("nominal",) if given.tiny else ("nominal", "wide"):
         few = orders if variation == "nominal" else max(orders // 4, 1)
-        found, details[variation] = judged(variation, few, count, variation == "nominal")
+        found, details[variation] = judged(variation, few, given.seed, count, variation == "nominal")
         figures += found
-    publish("expert", given, figures, f"{orders} orders of 12 to 24 cartons, all their pallets", details)
+    publish(
+        "expert", given, figures, f"{orders} orders of 12 to 24 cartons, all their pallets, seed {given.seed}", details
+    )
 
 
 if __name__ == "__main__":

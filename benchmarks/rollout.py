@@ -122,7 +122,7 @@ def _check(processes: Sequence[BaseProcess]) -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
     given = arguments("rollout", "Rollouts with two cameras against rendering alone.").parse_args(words)
-    blocks, worlds = sized(given, 4, 1, 1), sized(given, 4, 4, 2)
+    blocks, worlds = sized(given, 3, 1, 1), sized(given, 4, 4, 2)
     settings = Settings(slots=SLOTS, cameras=CAMERAS)
     count = {"uniform": sized(given, [12, 24], [3, 3], [1, 1])}
     changed: dict[str, Any] = {"carton.count": count}

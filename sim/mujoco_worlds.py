@@ -14,6 +14,7 @@ from sim.worlds import WorldState
 # Model arrays that change while a world runs; they belong to its state.
 RUNNING_FIELDS = ("eq_data", "geom_surfacevel", "opt.gravity", "opt.sleep_tolerance")
 SPEED_LIMIT = 100.0  # [m/s, rad/s] nothing in a cell moves so fast unless the physics has blown up
+OVERSPEED = 3.0  # times the fastest joint's limit: no servo lets an arm whip round like that
 
 
 class MujocoWorlds:
@@ -43,6 +44,7 @@ class MujocoWorlds:
         self._state = [self.batch.bind(f) for f in _STATE]
         self._fields = {name: self.batch.expand(name) for name in RUNNING_FIELDS}
         self._template = {name: field[0].copy() for name, field in self._fields.items()}
+        self._joint_limit = OVERSPEED * max(j.velocity_limit for j in scene.scene.arm.body.joints())
         self._errors: list[str | None] = [None] * nworld
         self._due = np.zeros(nworld)  # the time that each world must show
         self._models: list[mujoco.MjModel | None] = [None] * nworld
@@ -134,7 +136,9 @@ class MujocoWorlds:
     def broken(self, ids: np.ndarray) -> list[str | None]:
         """Say for each world why it can no longer be trusted, or None."""
         finite = np.isfinite(self.qpos[ids]).all(1) & np.isfinite(self.qvel[ids]).all(1)
-        fast = np.abs(np.where(np.isfinite(self.qvel[ids]), self.qvel[ids], 0.0)).max(1) > SPEED_LIMIT
+        speed = np.abs(np.where(np.isfinite(self.qvel[ids]), self.qvel[ids], 0.0))
+        fast = speed.max(1) > SPEED_LIMIT
+        whipping = speed[:, self.scene.arm_dofs].max(1) > self._joint_limit
         # The engine stops a world when it warns (bad acceleration, full contact buffer); its clock then lags.
         late = np.abs(self.time[ids] - self._due[ids]) > 1e-6
         reasons: list[str | None] = []
@@ -144,6 +148,8 @@ class MujocoWorlds:
                     self._errors[i] = "state is not finite"
                 elif fast[k]:
                     self._errors[i] = f"something moves faster than {SPEED_LIMIT:g} m/s or rad/s"
+                elif whipping[k]:
+                    self._errors[i] = f"the arm moves faster than {self._joint_limit:.1f} rad/s"
                 elif late[k]:
                     self._errors[i] = "the engine stopped the world with a warning"
             reasons.append(self._errors[i])

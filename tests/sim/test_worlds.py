@@ -375,3 +375,13 @@ def test_an_unbroken_world_stays_so_for_long(lab: Lab) -> None:
     cell = stack(lab)
     lab.run(cell, 600)
     assert cell.worlds.broken(np.arange(1)) == [None]
+
+
+def test_an_arm_that_whips_round_is_reported(lab: Lab) -> None:
+    cell = lab.cell(lab.box())
+    one = np.arange(1)
+    assert cell.worlds.broken(one) == [None]
+    cell.worlds.qvel[0, cell.scene.arm_dofs[5]] = 13.0
+    assert cell.worlds.broken(one) == ["the arm moves faster than 11.0 rad/s"]
+    cell.reset(one)
+    assert cell.worlds.broken(one) == [None]
