@@ -11,7 +11,6 @@ from __future__ import annotations
 from sim.knobs import Knob
 
 LARGEST_CARTON = (0.60, 0.40, 0.36)  # [m] BED-BPP sample
-SMALLEST_CARTON = (0.27, 0.13, 0.11)
 
 CARTON_KNOBS = (
     Knob("carton.count", "1", 1, 64, 12, "how many cartons the load has", integer=True),

@@ -85,11 +85,6 @@ class Layout:
         x, y, z = np.moveaxis(np.asarray(position), -1, 0)
         return np.stack([self.pallet_distance - y, x, z + DECK_HEIGHT], axis=-1)
 
-    def world_to_pallet(self, position: np.ndarray) -> np.ndarray:
-        """Turn world points (..., 3) [m] into points of the pallet frame."""
-        x, y, z = np.moveaxis(np.asarray(position), -1, 0)
-        return np.stack([y, self.pallet_distance - x, z - DECK_HEIGHT], axis=-1)
-
 
 def _pedestal(height: float, radius: float) -> Body:
     """The column under the arm: a flanged steel tube."""

@@ -14,15 +14,13 @@ import dataclasses
 
 import numpy as np
 
-from sim.cell import SUCTION_PERIOD
+from sim.cell import GRAVITY, SUCTION_PERIOD
 from sim.rotations import angle_between, yaw_quaternion
 from tasks.cell import DECK_HEIGHT
-from tasks.palletizing import LOST, RELEASED, Palletizing
+from tasks.palletizing import LOST, POSITION_TOLERANCE, RELEASED, Palletizing
 
-POSITION_TOLERANCE = 0.015  # [m]
 ANGLE_TOLERANCE = np.deg2rad(2.0)
 DROPPED = 0.05  # [m] below its place: a carton that fell
-GRAVITY = 9.81
 
 TILT, TILT_SECONDS, TILT_CREEP = np.deg2rad(10.0), 5.0, 0.003
 PULSE, PULSE_RAMP, PULSE_HOLD, PULSE_REST = 0.5, 0.05, 0.3, 1.0  # [g], [s]

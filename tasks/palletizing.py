@@ -19,16 +19,16 @@ from sim.rotations import yaw_of
 from sim.scene import STILL
 from sim.suction import BREAK_REASONS, FREE
 from sim.variations import stream
-from tasks.cell import BELT_HEIGHT, PALLET_YAW, STOP, Layout
+from tasks.cell import BELT_HEIGHT, DECK_HEIGHT, PALLET_YAW, STOP, Layout
 
 # What has become of a carton.
 PARKED, ARRIVING, READY, HELD, RELEASED, LOST = range(6)
-STATUS = ("parked", "arriving", "ready", "held", "released", "lost")
 
 ENTRY = 1.30  # [m] how far upstream of the stop a carton enters
 EYE = 0.06  # [m] the light barrier's distance from the stop: the belt halts when a carton reaches it
 SETTLE = 8  # periods between the last release and the verdict
 SECONDS_PER_CARTON, SECONDS_EXTRA = 14.0, 15.0  # time limit
+POSITION_TOLERANCE = 0.015  # [m] of a carton from its plan
 LIFTED = 0.10  # [m] above the belt: the next carton may come
 
 STATE_NAMES = (
@@ -217,7 +217,7 @@ class Palletizing:
         changed = before != s.status[ids]
         position, _ = self.cell.carton_poses(ids)
         goal = self.target[ids] + self.size[ids] * np.array([0.0, 0.0, 0.5])
-        near = ((position - goal) ** 2).sum(-1) < 0.015**2
+        near = ((position - goal) ** 2).sum(-1) < POSITION_TOLERANCE**2
         reward = (changed & (s.status[ids] == RELEASED) & near).sum(1) - (changed & (s.status[ids] == LOST)).sum(1)
         return reward - 0.01 * PERIOD
 
@@ -379,7 +379,7 @@ class Palletizing:
 
     def _load_top(self, ids: np.ndarray) -> np.ndarray:
         top, _ = self._on_pallet(ids)
-        return np.maximum(top.max(1), self.layout.pallet_to_world(np.zeros(3))[2])
+        return np.maximum(top.max(1), DECK_HEIGHT)
 
     def _support(self, ids: np.ndarray, slot: np.ndarray) -> np.ndarray:
         """Return the height [m] on which the carton in `slot` will stand: the highest thing below its planned base."""
@@ -390,8 +390,7 @@ class Palletizing:
         below = np.asarray((apart < -0.02).all(-1))
         row = np.arange(len(ids))
         below[row, slot] = False
-        deck = self.layout.pallet_to_world(np.zeros(3))[2]
-        return np.maximum(np.where(below, top, -np.inf).max(1), deck)
+        return np.maximum(np.where(below, top, -np.inf).max(1), DECK_HEIGHT)
 
     @staticmethod
     def footprint(yaw: np.ndarray, size: np.ndarray) -> np.ndarray:
