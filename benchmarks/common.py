@@ -23,8 +23,8 @@ from rich.table import Table
 
 from sim.knobs import Rows
 from sim.variations import Variation
+from tasks.palletizing.variants import Planner, plan_rows
 from tasks.simulation import Settings, versions
-from tasks.variants import Planner, plan_rows
 
 ROOT = Path(__file__).parents[1]
 SLOTS = 24

@@ -22,9 +22,9 @@ from sim.knobs import Rows
 from tasks.packing.orders import Order
 from tasks.packing.planner import plan_order
 from tasks.packing.plans import Plan
+from tasks.palletizing.variants import Planner, plan_rows
 from tasks.rollout import make_policy
 from tasks.simulation import Settings, Simulation
-from tasks.variants import Planner, plan_rows
 
 WORKERS = os.cpu_count() or 1
 SHARE = 12  # orders planned, or pallets run, per job: small enough to show progress

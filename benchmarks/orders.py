@@ -20,8 +20,8 @@ from sim.knobs import Rows
 from tasks.packing.benchmark_plans import read_bedbpp_plans
 from tasks.packing.orders import Order, read_orders
 from tasks.packing.plans import Plan
+from tasks.palletizing.variants import Planner, rows_of_order, variation_named
 from tasks.simulation import Settings
-from tasks.variants import Planner, rows_of_order, variation_named
 
 EXAMPLE = ROOT / "conf" / "orders" / "example.json"
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.common import SLOTS, Figure, arguments, full_pallets, over_all, publish, ratio, sized
 from sim.knobs import Rows
-from tasks.expert import PalletizingExpert
+from tasks.palletizing.expert import PalletizingExpert
 from tasks.simulation import Settings, Simulation
 
 BAR = 3.0

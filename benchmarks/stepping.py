@@ -17,7 +17,7 @@ from benchmarks.common import SLOTS, Figure, Spent, arguments, full_pallets, ove
 from sim.cell import Cell
 from sim.knobs import Rows
 from tasks.env import PalletizingVectorEnv
-from tasks.palletizing import SECONDS_EXTRA, SECONDS_PER_CARTON
+from tasks.palletizing.task import SECONDS_EXTRA, SECONDS_PER_CARTON
 from tasks.random_policy import RandomPolicy
 
 BAR = 0.85

@@ -18,9 +18,9 @@ import numpy as np
 
 from benchmarks import crew
 from benchmarks.common import SLOTS, Figure, arguments, publish, sized, variation_with
-from tasks.palletizing import PARKED
+from tasks.palletizing.task import PARKED
+from tasks.palletizing.variants import PALLETS_PER_ORDER
 from tasks.simulation import Settings, Simulation
-from tasks.variants import PALLETS_PER_ORDER
 
 SECONDS = 20.0
 # What cannot be in a sound world. What falls off a full load hits the floor at 5 m/s, the arm throws no faster.

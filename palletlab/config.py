@@ -18,11 +18,11 @@ from assets.errors import InputError, unknown
 from palletlab.cli import CHECKOUT
 from sim.knobs import Knobs, Rows
 from sim.variations import Variation
-from tasks.cell import Layout
 from tasks.packing.orders import Order, read_orders
 from tasks.packing.plans import Plan
+from tasks.palletizing.cell import Layout
+from tasks.palletizing.variants import Planner, palletizing_knobs, plan_rows, rows_of_order
 from tasks.simulation import Settings
-from tasks.variants import Planner, palletizing_knobs, plan_rows, rows_of_order
 
 CONF = CHECKOUT / "conf"
 GROUPS = ("robot", "task", "variation")

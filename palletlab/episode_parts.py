@@ -15,7 +15,7 @@ from palletlab.plots import Column, Mark, column_plot, legend, line_plot
 from sim.knobs import Knob
 from tasks.dataset import lerobot_format as lerobot
 from tasks.dataset.reader import Dataset
-from tasks.variants import palletizing_knobs
+from tasks.palletizing.variants import palletizing_knobs
 
 EVENT_COLORS = {
     "arrived": "var(--soft)",

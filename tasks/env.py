@@ -1,8 +1,8 @@
 """Palletizing as Gymnasium environments: `palletlab/Palletizing-v0`, one world or many.
 
 Actions come at 10 Hz: six joint targets [rad] and suction (on above 0.5). Observations are dictionaries of float32
-vectors, `state` (STATE_NAMES) and `environment_state` (SURROUNDINGS_NAMES) in `tasks.palletizing`, and a picture for
-each camera asked for. The vector environment resets by Gymnasium's NEXT_STEP rule: the step after an episode's end
+vectors, `state` (STATE_NAMES) and `environment_state` (SURROUNDINGS_NAMES) in `tasks.palletizing.task`, and a picture
+for each camera asked for. The vector environment resets by Gymnasium's NEXT_STEP rule: the step after an episode's end
 ignores the action, returns the new episode's first observation, reward 0 and no end. `autoreset_mode="SameStep"` resets
 within the step instead and hands the last observation and info over as `final_obs` and `final_info`.
 
@@ -23,9 +23,9 @@ from assets.errors import InputError, unknown
 from sim.cell import PERIOD
 from sim.knobs import Rows
 from sim.variations import Variation
-from tasks.palletizing import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
+from tasks.palletizing.task import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
+from tasks.palletizing.variants import variation_named
 from tasks.simulation import Settings, Simulation, Source
-from tasks.variants import variation_named
 
 MODES = {"NextStep": AutoresetMode.NEXT_STEP, "SameStep": AutoresetMode.SAME_STEP}
 

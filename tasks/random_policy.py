@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sim.variations import stream
-from tasks.cell import Layout
+from tasks.palletizing.cell import Layout
 
 REACH = 0.9  # [rad] how far joints stray from home
 BLEND = 0.15  # share of the way to a new random target per period

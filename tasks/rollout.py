@@ -22,14 +22,14 @@ import numpy as np
 from assets.errors import InputError, unknown
 from sim.cell import PERIOD
 from sim.knobs import Rows
-from tasks.cell import Layout
 from tasks.dataset.lerobot_format import Features
 from tasks.dataset.publisher import Publisher
 from tasks.dataset.reader import open_dataset
 from tasks.dataset.staging import EpisodeWriter, stage_quarantine
 from tasks.durable import FullDiskError
-from tasks.expert import PalletizingExpert
-from tasks.palletizing import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
+from tasks.palletizing.cell import Layout
+from tasks.palletizing.expert import PalletizingExpert
+from tasks.palletizing.task import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
 from tasks.random_policy import RandomPolicy
 from tasks.simulation import Settings, Simulation, versions
 

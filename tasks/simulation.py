@@ -17,10 +17,10 @@ from sim.mujoco_worlds import MujocoWorlds
 from sim.rendering import Renderer
 from sim.scene import CompiledScene, compile_scene
 from sim.variations import Variation
-from tasks.cell import Layout, palletizing_scene
-from tasks.judge import Judge
-from tasks.palletizing import Palletizing, TaskState
-from tasks.variants import Planner, palletizing_knobs, plan_rows
+from tasks.palletizing.cell import Layout, palletizing_scene
+from tasks.palletizing.judge import Judge
+from tasks.palletizing.task import Palletizing, TaskState
+from tasks.palletizing.variants import Planner, palletizing_knobs, plan_rows
 
 CAMERAS = ("cell", "wrist")
 

@@ -14,8 +14,8 @@ from sim.cell import Cell
 from sim.knobs import Knobs, Rows
 from sim.mujoco_worlds import MujocoWorlds
 from sim.scene import CompiledScene, compile_scene
-from tasks.cell import Layout, palletizing_scene
-from tasks.variants import palletizing_knobs
+from tasks.palletizing.cell import Layout, palletizing_scene
+from tasks.palletizing.variants import palletizing_knobs
 
 SLOTS = 4
 

@@ -8,8 +8,8 @@ from rich.table import Table
 from assets.arms import ARMS
 from assets.errors import unknown
 from palletlab.config import CONF
+from tasks.palletizing.variants import palletizing_knobs
 from tasks.rollout import POLICIES
-from tasks.variants import palletizing_knobs
 
 KINDS = ("tasks", "robots", "policies", "variations", "knobs")
 

@@ -14,8 +14,8 @@ from palletlab.commands.generate import say_plan, write_variants
 from palletlab.run_folder import run_folder, write_result
 from sim.knobs import Rows
 from tasks import rollout
+from tasks.palletizing.variants import palletizing_knobs
 from tasks.rollout import Job, roll_out
-from tasks.variants import palletizing_knobs
 
 
 def run(arguments: list[str]) -> int:

@@ -31,7 +31,7 @@ from tasks.dataset.staging import Episode, stage_episode, stage_quarantine
 from tasks.evaluation import cause_of, success_interval
 from tasks.packing.orders import Carton, Order
 from tasks.packing.plans import Placement, Plan
-from tasks.palletizing import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
+from tasks.palletizing.task import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
 
 FEATURES = Features(
     fps=10,

@@ -12,7 +12,7 @@ from sim.apply import carton_mass, carton_size
 from sim.cell import Cell
 from sim.cell_knobs import CELL_KNOBS, camera_knobs
 from sim.knobs import Rows
-from tasks.palletizing import Palletizing
+from tasks.palletizing.task import Palletizing
 
 if TYPE_CHECKING:
     from tests.conftest import Lab

@@ -182,7 +182,7 @@ import sim
 from sim.mujoco_worlds import MujocoWorlds
 from sim.rendering import Renderer
 from sim.scene import compile_scene
-from tasks.cell import Layout, palletizing_scene
+from tasks.palletizing.cell import Layout, palletizing_scene
 Renderer(MujocoWorlds(compile_scene(palletizing_scene(Layout(), 1)), 1), 64, 48)
 """
     root = str(Path(__file__).parent.parent.parent)

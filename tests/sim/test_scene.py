@@ -13,7 +13,7 @@ import pytest
 from assets.errors import InputError
 from assets.kinematics import Kinematics
 from sim.scene import compile_scene, look_at
-from tasks.cell import TOOL_LENGTH, Layout, palletizing_scene
+from tasks.palletizing.cell import TOOL_LENGTH, Layout, palletizing_scene
 
 if TYPE_CHECKING:
     from tests.conftest import Lab

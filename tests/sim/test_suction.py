@@ -12,7 +12,7 @@ from sim.cell import PERIOD, Cell
 from sim.knobs import Rows
 from sim.rotations import conjugate, multiply, rotate, yaw_quaternion
 from sim.suction import BREAK_REASONS, FREE
-from tasks.cell import TOOL_LENGTH
+from tasks.palletizing.cell import TOOL_LENGTH
 
 if TYPE_CHECKING:
     from tests.conftest import Lab

@@ -9,9 +9,9 @@ import numpy as np
 
 from sim.knobs import Rows
 from sim.variations import Variation
-from tasks.expert import PalletizingExpert
+from tasks.palletizing.expert import PalletizingExpert
+from tasks.palletizing.variants import Planner, plan_rows
 from tasks.simulation import Settings, Simulation
-from tasks.variants import Planner, plan_rows
 
 SETTINGS = Settings(slots=4)
 BOX = (0.4, 0.3, 0.24)  # [m]

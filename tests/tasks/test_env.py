@@ -18,8 +18,8 @@ import tasks  # noqa: F401 - registers the environments
 from assets.errors import InputError
 from sim.variations import Variation
 from tasks.env import PalletizingEnv, PalletizingVectorEnv
-from tasks.expert import PalletizingExpert
-from tasks.palletizing import SETTLE, STATE_NAMES, SURROUNDINGS_NAMES
+from tasks.palletizing.expert import PalletizingExpert
+from tasks.palletizing.task import SETTLE, STATE_NAMES, SURROUNDINGS_NAMES
 from tasks.simulation import Settings
 
 SETTINGS = Settings(slots=4)

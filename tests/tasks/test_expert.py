@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers import SMALL, Box, drawn, events, every, rows_of, run_expert, started
 
-from tasks.cell import Layout
-from tasks.expert import PalletizingExpert
-from tasks.palletizing import HELD, LOST, RELEASED
+from tasks.palletizing.cell import Layout
+from tasks.palletizing.expert import PalletizingExpert
+from tasks.palletizing.task import HELD, LOST, RELEASED
 from tasks.simulation import Settings
 
 MIXED = {**SMALL, "carton": {**SMALL["carton"], "count": {"uniform": [3, 5]}}}

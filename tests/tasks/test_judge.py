@@ -10,8 +10,8 @@ from helpers import BOX, Box, drawn, every, hold_home, rows_of, run_expert, stan
 
 from sim.cell import SUCTION_PERIOD
 from sim.rotations import yaw_of
-from tasks import expert as expert_module
-from tasks.judge import (
+from tasks.palletizing import expert as expert_module
+from tasks.palletizing.judge import (
     ANGLE_TOLERANCE,
     ELASTIC,
     GRAVITY,
@@ -25,7 +25,7 @@ from tasks.judge import (
     _pulse_profile,
     _tilt_profile,
 )
-from tasks.palletizing import READY
+from tasks.palletizing.task import READY
 from tasks.simulation import Simulation
 
 ONE = [Box()]

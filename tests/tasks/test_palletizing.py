@@ -8,8 +8,8 @@ from helpers import BOX, SETTINGS, Box, drawn, events, every, hold_home, rows_of
 
 from sim.cell import PERIOD
 from sim.rotations import yaw_of
-from tasks.cell import BELT_HEIGHT, DECK_HEIGHT, STOP
-from tasks.palletizing import (
+from tasks.palletizing.cell import BELT_HEIGHT, DECK_HEIGHT, STOP
+from tasks.palletizing.task import (
     ARRIVING,
     ENTRY,
     EYE,

@@ -11,10 +11,10 @@ import pytest
 from helpers import SETTINGS, Run, drawn, every, hold_home, run_expert, started
 
 from sim.knobs import Rows
-from tasks.expert import PalletizingExpert
-from tasks.palletizing import HELD
+from tasks.palletizing.expert import PalletizingExpert
+from tasks.palletizing.task import HELD
+from tasks.palletizing.variants import palletizing_knobs, variation_named
 from tasks.simulation import Simulation
-from tasks.variants import palletizing_knobs, variation_named
 
 
 @functools.cache

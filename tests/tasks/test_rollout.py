@@ -23,7 +23,7 @@ from sim.knobs import Rows
 from tasks import rollout
 from tasks.dataset.reader import Dataset, open_dataset
 from tasks.dataset.staging import staging_folder
-from tasks.palletizing import SETTLE
+from tasks.palletizing.task import SETTLE
 from tasks.replay import replay
 from tasks.rollout import Job, Progress, roll_out
 from tasks.simulation import Settings

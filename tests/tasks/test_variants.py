@@ -12,12 +12,11 @@ from helpers import SETTINGS, SMALL
 from assets.errors import InputError
 from sim.knobs import Rows
 from sim.variations import Variation
-from tasks.cell import Layout
 from tasks.packing.benchmark_plans import read_bedbpp_plans
 from tasks.packing.orders import Carton, Order, read_orders
 from tasks.packing.plans import Placement, Plan
-from tasks.simulation import Settings, Source
-from tasks.variants import (
+from tasks.palletizing.cell import Layout
+from tasks.palletizing.variants import (
     PALLETS_PER_ORDER,
     Planner,
     order_of_row,
@@ -26,6 +25,7 @@ from tasks.variants import (
     rows_of_order,
     variation_named,
 )
+from tasks.simulation import Settings, Source
 
 CARTONS = tuple(Carton(f"c{k}", (0.5 - 0.01 * k, 0.3, 0.2 + 0.01 * k), 4.0 + k) for k in range(5))
 ORDER = Order("five", CARTONS)

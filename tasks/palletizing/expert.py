@@ -15,8 +15,8 @@ import ruckig
 from assets.kinematics import Kinematics
 from sim.cell import PERIOD
 from sim.cell_knobs import LARGEST_CARTON
-from tasks.cell import BELT_HEIGHT, STOP, TOOL_LENGTH, Layout
-from tasks.palletizing import STATE_NAMES, SURROUNDINGS_NAMES
+from tasks.palletizing.cell import BELT_HEIGHT, STOP, TOOL_LENGTH, Layout
+from tasks.palletizing.task import STATE_NAMES, SURROUNDINGS_NAMES
 
 WAIT, APPROACH, DESCEND, GRIP, LIFT, TRANSFER, LOWER, SET_DOWN, RELEASE, RETREAT = range(10)
 
@@ -50,7 +50,7 @@ class _Work:
 
 
 class PalletizingExpert:
-    """Acts on the observation of `tasks.palletizing` (fits the `Policy` contract)."""
+    """Acts on the observation of `tasks.palletizing.task` (fits the `Policy` contract)."""
 
     def __init__(self, layout: Layout, nworld: int):
         """Drive `nworld` arms of one layout."""

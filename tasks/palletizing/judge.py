@@ -16,8 +16,8 @@ import numpy as np
 
 from sim.cell import GRAVITY, SUCTION_PERIOD
 from sim.rotations import angle_between, yaw_quaternion
-from tasks.cell import DECK_HEIGHT
-from tasks.palletizing import LOST, POSITION_TOLERANCE, RELEASED, Palletizing
+from tasks.palletizing.cell import DECK_HEIGHT
+from tasks.palletizing.task import LOST, POSITION_TOLERANCE, RELEASED, Palletizing
 
 ANGLE_TOLERANCE = np.deg2rad(2.0)
 DROPPED = 0.05  # [m] below its place: a carton that fell

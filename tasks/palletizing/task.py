@@ -1,7 +1,7 @@
 """The palletizing task: cartons arrive on the conveyor, the arm puts each where its plan says.
 
 One instance runs all worlds at once; arrays have the world as first axis. Slot k of a world is the k-th carton to be
-placed. Judging the finished load stands in `tasks.judge`.
+placed. Judging the finished load stands in `tasks.palletizing.judge`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sim.rotations import yaw_of
 from sim.scene import STILL
 from sim.suction import BREAK_REASONS, FREE
 from sim.variations import stream
-from tasks.cell import BELT_HEIGHT, DECK_HEIGHT, PALLET_YAW, STOP, Layout
+from tasks.palletizing.cell import BELT_HEIGHT, DECK_HEIGHT, PALLET_YAW, STOP, Layout
 
 # What has become of a carton.
 PARKED, ARRIVING, READY, HELD, RELEASED, LOST = range(6)

@@ -19,12 +19,12 @@ from assets.gripper import Cups
 from sim.cell_knobs import CELL_KNOBS, camera_knobs
 from sim.knobs import Knob, Knobs, Rows
 from sim.variations import Variation
-from tasks.cell import Layout
 from tasks.packing.benchmark_plans import Executable, PlannedItem, executable
 from tasks.packing.orders import Carton, Order, check_order
 from tasks.packing.planner import plan_order
 from tasks.packing.plans import Plan
 from tasks.packing.stacking import Rules
+from tasks.palletizing.cell import Layout
 
 PALLETIZING_KNOBS = (
     Knob("carton.arrival_offset", "m", -0.08, 0.08, 0.0, "sideways offset on the conveyor", ("slot",)),
@@ -47,7 +47,7 @@ def palletizing_knobs(slots: int) -> Knobs:
 
 def variation_named(name: str, knobs: Knobs) -> Variation:
     """Return a variation of `conf/variation`, e.g. "nominal"; InputError names the nearest ones if there is none."""
-    folder = Path(__file__).parents[1] / "conf" / "variation"
+    folder = Path(__file__).parents[2] / "conf" / "variation"
     known = sorted(p.stem for p in folder.glob("*.yaml"))
     if name not in known:
         raise unknown("variation", name, known)
