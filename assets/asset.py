@@ -19,7 +19,8 @@ Quat = tuple[float, float, float, float]
 Inertia = tuple[float, float, float, float, float, float]
 
 IDENTITY: Quat = (1.0, 0.0, 0.0, 0.0)
-GEOM_SIZES = {"box": 3, "cylinder": 2, "capsule": 2, "sphere": 1}
+GEOM_SIZES = {"box": 3, "cylinder": 2, "capsule": 2, "sphere": 1, "mesh": 0}
+JOINT_KINDS = ("hinge", "slide")
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,14 @@ class Geom:
     Attributes:
         name: unique within an asset.
         kind: "box" (size: three half extents), "cylinder" or "capsule" (radius, half length, along local z; a
-            capsule's half length leaves its caps out) or "sphere" (radius).
+            capsule's half length leaves its caps out), "sphere" (radius) or "mesh" (no size: the mesh of that name).
         size: [m], as said above.
         position: centre in the body's frame [m].
         quaternion: orientation in the body's frame, wxyz.
         surface: name in `assets.materials`; None: visual only, never collides.
         look: name in `assets.looks`.
         hidden: a collision proxy that the visual geoms cover: not to be drawn.
+        mesh: name of a mesh of the scene, for the kind "mesh"; where it collides, the engine takes its convex hull.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Geom:
     surface: str | None = None
     look: str = "grey"
     hidden: bool = False
+    mesh: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in GEOM_SIZES:
@@ -60,7 +63,9 @@ class Geom:
 
 @dataclass(frozen=True)
 class Joint:
-    """A hinge through its body's origin, driven by a position servo.
+    """A hinge or a slide through its body's origin, driven by a position servo where it has a stiffness.
+
+    Units are those of a hinge; for a slide read m for rad and N for N m.
 
     Attributes:
         name: unique within an asset.
@@ -73,6 +78,8 @@ class Joint:
         friction: Coulomb friction [N m].
         stiffness: the servo's gain on position error [N m/rad].
         servo_damping: the servo's gain on velocity [N m s/rad].
+        kind: "hinge" or "slide".
+        mimics: name of the joint whose position it copies; it has no servo of its own then.
     """
 
     name: str
@@ -85,6 +92,14 @@ class Joint:
     friction: float = 0.0
     stiffness: float = 0.0
     servo_damping: float = 0.0
+    kind: str = "hinge"
+    mimics: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in JOINT_KINDS:
+            raise unknown(f"kind of joint {self.name!r}", self.kind, JOINT_KINDS)
+        if self.mimics is not None and self.stiffness != 0:
+            raise InputError(f"joint {self.name!r} mimics {self.mimics!r}: it cannot have a servo of its own")
 
 
 @dataclass(frozen=True)
@@ -185,6 +200,23 @@ def box_inertia(size: Vec3, mass: float) -> Inertia:
     """Inertia of a solid box of full edge lengths `size` [m] about its centre."""
     x, y, z = (s * s for s in size)
     return mass * (y + z) / 12, 0.0, 0.0, mass * (x + z) / 12, 0.0, mass * (x + y) / 12
+
+
+def boxes_inertia(
+    half: NDArray[np.float64], position: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centre of mass [m], (3,), and inertia about it [kg m^2], (3, 3), of 1 kg spread over boxes of one density.
+
+    Args:
+        half: half extents [m], (n, 3).
+        position: centres [m], (n, 3).
+    """
+    mass = half.prod(axis=1) / half.prod(axis=1).sum()
+    center = mass @ position
+    moments = np.zeros((3, 3))
+    for m, h, d in zip(mass, half, position - center, strict=True):
+        moments += m * (np.diag(h @ h - h * h) / 3 + d @ d * np.eye(3) - np.outer(d, d))
+    return center, moments
 
 
 def rpy(roll: float, pitch: float, yaw: float) -> Quat:

@@ -19,6 +19,8 @@ SURFACES = {
     "metal": "smooth, painted or stainless: arms, rails, housings",
     "belt": "a conveyor's PVC belt",
     "rubber": "the soft lips of suction cups",
+    "pads": "ribbed elastomer: the pads of a gripper's fingers",
+    "mat": "an anti-slip rubber mat: tables, dollies",
     "concrete": "the floor",
 }
 
@@ -98,5 +100,10 @@ FRICTIONS: dict[frozenset[str], Friction] = {
         (("metal", "concrete"), _guess(0.3, 0.6)),
         (("belt", "rubber"), _guess(0.5, 0.9)),
         (("rubber", "concrete"), _guess(0.5, 0.9)),
+        (("pads", "plastic"), _guess(0.4, 0.8)),
+        (("pads", "metal"), _guess(0.4, 0.8)),
+        (("pads", "mat"), _guess(0.6, 1.0)),
+        (("mat", "plastic"), _guess(0.4, 0.8)),
+        (("mat", "metal"), _guess(0.4, 0.8)),
     )
 }

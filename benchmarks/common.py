@@ -23,6 +23,7 @@ from rich.table import Table
 
 from sim.knobs import Rows
 from sim.variations import Variation
+from tasks.families import FAMILIES
 from tasks.palletizing.variants import Planner, plan_rows
 from tasks.simulation import Settings, versions
 
@@ -146,16 +147,21 @@ def over_all(speeds: Sequence[float]) -> float:
     return float(1.0 / (1.0 / np.asarray(speeds)).mean())
 
 
-def variation_with(base: str, changed: dict[str, Any], slots: int = SLOTS) -> Variation:
-    """Return a variation of `conf/variation` with some knobs (dotted names) drawn otherwise."""
-    says = yaml.safe_load((ROOT / "conf" / "variation" / f"{base}.yaml").read_text())
+def add_task(parser: argparse.ArgumentParser) -> None:
+    """Add the argument `--task`."""
+    parser.add_argument("--task", choices=sorted(FAMILIES), default="palletizing", help="task family")
+
+
+def variation_with(base: str, changed: dict[str, Any], task: str = "palletizing") -> Variation:
+    """Return a variation of `conf/variation/<task>` with some knobs (dotted names) drawn otherwise."""
+    says = yaml.safe_load((ROOT / "conf" / "variation" / task / f"{base}.yaml").read_text()) or {}
     for name, value in changed.items():
         *path, last = name.split(".")
         inside = says
         for key in path:
             inside = inside.setdefault(key, {})
         inside[last] = value
-    return Variation.parse(base, says, Settings(slots=slots).knobs)
+    return Variation.parse(base, says, Settings(task).knobs)
 
 
 def full_pallets(pallets: int, standing: int) -> Rows:

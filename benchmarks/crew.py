@@ -1,4 +1,4 @@
-"""Many variants through planning and simulation on all cores, without a dataset: what came of each.
+"""Many variants of a task through preparation and simulation on all cores, without a dataset: what came of each.
 
 Like a rollout, worker processes drive some worlds with one thread each, and a world that has finished takes the next
 variant; but nothing is rendered or written.
@@ -27,7 +27,7 @@ from tasks.rollout import make_policy
 from tasks.simulation import Settings, Simulation
 
 WORKERS = os.cpu_count() or 1
-SHARE = 12  # orders planned, or pallets run, per job: small enough to show progress
+SHARE = 12  # rows prepared, or run, per job: small enough to show progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,8 @@ class Outcome:
 
     Attributes:
         variant: its number.
-        cartons, prefilled, placed: how many the load has, how many stood there at the start, how many are where they
-            belong.
-        success: of the whole load, stability tests included.
+        things, done: how many things (cartons, parts) it has, and how many are where they belong.
+        success: of the whole work, as the task judges it.
         reasons: what is wrong.
         seconds: simulated.
         broken: why the world was given up, or None.
@@ -46,9 +45,8 @@ class Outcome:
     """
 
     variant: int
-    cartons: int
-    prefilled: int
-    placed: int
+    things: int
+    done: int
     success: bool
     reasons: tuple[str, ...]
     seconds: float
@@ -85,38 +83,44 @@ class Share:
 
 
 class HastyPlanner(Planner):
-    """A planner that looks less far, for loads of which only the first pallet is used."""
+    """A palletizing planner that looks less far, for loads of which only the first pallet is used."""
 
     def plan(self, order: Order) -> Plan:
         """Plan the first pallet of an order."""
         return plan_order(order, rules=self.rules, reachable=self.layout.reach, max_pallets=1, tries=1, restarts=1)
 
 
-def plan(rows: Rows, settings: Settings, *, first_only: bool = False, workers: int = WORKERS) -> tuple[Rows, list[str]]:
-    """Plan each row's order; return the rows of their pallets, and why orders were refused.
+def prepare(
+    rows: Rows, settings: Settings, *, first_only: bool = False, workers: int = WORKERS
+) -> tuple[Rows, list[str]]:
+    """Make drawn rows ready to run; return what came of them, and why some were refused.
 
     With `first_only` only the first pallet of each order is planned, in haste.
     """
     jobs = [
         (rows.take(np.arange(k, min(k + SHARE, len(rows)))), settings, first_only) for k in range(0, len(rows), SHARE)
     ]
-    planned, refused = [], []
-    for made, reasons in _in_parallel(_plan_share, jobs, "planning", workers):
-        planned += made
+    ready, refused = [], []
+    for made, reasons in _in_parallel(_prepare_share, jobs, "preparing", workers):
+        ready += made
         refused += reasons
-    return joined(planned), refused
+    return joined(ready), refused
 
 
-def _plan_share(job: tuple[Rows, Settings, bool]) -> tuple[list[Rows], list[str]]:
+def _prepare_share(job: tuple[Rows, Settings, bool]) -> tuple[list[Rows], list[str]]:
     rows, settings, first_only = job
-    planner = HastyPlanner(settings.layout) if first_only else Planner(settings.layout)
-    planned, refused = [], []
+    layout, slots = settings.layout, settings.slots
+    made, refused = [], []
     for k in range(len(rows)):
+        drawn = rows.take([k])
         try:
-            planned.append(plan_rows(rows.take([k]), planner, settings.slots, first_only=first_only))
+            if first_only and settings.task == "palletizing":
+                made.append(plan_rows(drawn, HastyPlanner(layout), slots, first_only=True))
+            else:
+                made.append(settings.family.prepare(drawn, layout, slots, first_only=first_only))
         except InputError as error:
             refused.append(str(error))
-    return planned, refused
+    return made, refused
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
@@ -136,10 +140,10 @@ def run(
     watch: Callable[[int], Watch] | None = None,
     workers: int = WORKERS,
 ) -> list[Outcome]:
-    """Run a policy over planned rows; return the outcomes in the order of the variants.
+    """Run a policy over prepared rows; return the outcomes in the order of the variants.
 
     Args:
-        rows: planned variants.
+        rows: variants, ready to run.
         settings: of the simulation, without cameras.
         policy: name of the policy.
         worlds: of each worker.
@@ -169,9 +173,9 @@ def _in_parallel(work: Callable[[Any], Any], jobs: Sequence[Any], says: str, wor
 def _run_share(share: Share) -> list[Outcome]:
     rows, worlds = share.rows, min(share.worlds, len(share.rows))
     simulation = Simulation(share.settings, worlds, nthread=1)
-    policy = make_policy(share.policy, share.settings.layout, worlds)
+    policy = make_policy(share.policy, share.settings, worlds)
     watch = share.watch(worlds) if share.watch else None
-    task = simulation.task
+    task, family = simulation.task, share.settings.family
     waiting = list(range(len(rows)))[::-1]
     running: dict[int, int] = {}  # world: row
     outcomes: list[Outcome] = []
@@ -208,9 +212,8 @@ def _run_share(share: Share) -> list[Outcome]:
             outcomes.append(
                 Outcome(
                     variant=int(rows.numbers[row]),
-                    cartons=int(rows["carton.count"][row]),
-                    prefilled=int(rows["pallet.prefill"][row]),
-                    placed=int(verdict.placed.sum()) if verdict else 0,
+                    things=int(rows[family.count][row]),
+                    done=family.pieces({"verdict": verdict.to_dict(), "row": rows.row(row)})[0] if verdict else 0,
                     success=bool(verdict and verdict.success),
                     reasons=verdict.reasons if verdict else (),
                     seconds=seconds[world],

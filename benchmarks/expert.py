@@ -1,4 +1,4 @@
-"""How well the expert does: orders of 12 to 24 cartons, every pallet of each, judged with both stability tests.
+"""How well a task's expert does. Palletizing: orders of 12 to 24 cartons, every pallet, both stability tests.
 
 The bars hold under the nominal variation, what a well-kept cell sees. The variation `wide`, for training policies that
 are to stand a real cell, is printed beside it: there even a perfect expert meets loads that no placing can make stable.
@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks import crew
-from benchmarks.common import SLOTS, Figure, arguments, publish, sized, variation_with
-from tasks.evaluation import cause_of, success_interval
+from benchmarks.common import Figure, add_task, arguments, publish, sized, variation_with
+from tasks.evaluation import cause_of
+from tasks.figures import success_interval
 from tasks.simulation import Settings
 
-CARTONS, PALLETS = 0.99, 0.95  # the bars
+BARS = {"palletizing": (0.99, 0.95)}  # of things where they belong, and of episodes
 
 
 def share(name: str, successes: int, n: int, bar: float | None) -> Figure:
@@ -27,43 +28,47 @@ def share(name: str, successes: int, n: int, bar: float | None) -> Figure:
     return Figure(name, successes / n, "of 1", bar, f"{successes} of {n}", low=low, high=high)
 
 
-def judged(variation: str, orders: int, seed: int, count: Any, barred: bool) -> tuple[list[Figure], dict[str, Any]]:
-    """Run the expert over `orders` orders of a variation; return figures and details."""
-    settings = Settings(slots=SLOTS)
-    drawn = variation_with(variation, {"carton.count": count} if count else {}).sample(seed, np.arange(orders))
-    rows, refused = crew.plan(drawn, settings)
+def judged(
+    task: str, variation: str, draws: int, seed: int, count: Any, barred: bool
+) -> tuple[list[Figure], dict[str, Any]]:
+    """Run a task's expert over so many draws of a variation; return figures and details."""
+    settings = Settings(task)
+    family = settings.family
+    things = f"{family.thing}s"
+    drawn = variation_with(variation, {family.count: count} if count else {}, task).sample(seed, np.arange(draws))
+    rows, refused = crew.prepare(drawn, settings)
     outcomes = crew.run(rows, settings, "expert")
-    cartons, moved = sum(o.cartons for o in outcomes), sum(o.cartons - o.prefilled for o in outcomes)
-    unplanned = int(drawn["carton.count"].sum()) - cartons
+    run = sum(o.things for o in outcomes)
+    left = int(drawn[family.count].sum()) - run
     causes = Counter(cause for o in outcomes for cause in {cause_of(r) for r in o.reasons})
-    bars = (CARTONS, PALLETS) if barred else (None, None)
+    bars = BARS[task] if barred else (None, None)
     figures = [
-        share(f"{variation}: cartons within tolerance", sum(o.placed for o in outcomes), cartons, bars[0]),
-        share(f"{variation}: pallets fully successful", sum(o.success for o in outcomes), len(outcomes), bars[1]),
-        Figure(f"{variation}: time a carton", sum(o.seconds for o in outcomes) / max(moved, 1), "s"),
-        Figure(f"{variation}: cartons on no pallet", float(unplanned), "cartons", None, "planner; they are reported"),
+        share(f"{variation}: {things} where they belong", sum(o.done for o in outcomes), run, bars[0]),
+        share(f"{variation}: episodes fully successful", sum(o.success for o in outcomes), len(outcomes), bars[1]),
+        Figure(f"{variation}: time a {family.thing}", sum(o.seconds for o in outcomes) / max(run, 1), "s"),
+        Figure(f"{variation}: {things} left out", float(left), things, None, "when preparing; they are reported"),
         Figure(f"{variation}: worlds given up", float(sum(o.broken is not None for o in outcomes)), "worlds"),
     ]
-    figures += [Figure(f"{variation}: failed: {cause}", float(n), "pallets") for cause, n in causes.most_common()]
+    figures += [Figure(f"{variation}: failed: {cause}", float(n), "episodes") for cause, n in causes.most_common()]
     details = {"refused": refused, "episodes": [dataclasses.asdict(o) for o in outcomes if not o.success]}
     return figures, details
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    parser = arguments("expert", "The expert over orders of the nominal and the wide variation.")
-    parser.add_argument("--seed", type=int, default=0, help="of the orders")
+    parser = arguments("expert", "A task's expert over the nominal and the wide variation.")
+    add_task(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
     given = parser.parse_args(words)
     orders = sized(given, 200, 8, 1)
     count = {"constant": 3} if given.tiny else None
     figures, details = [], {}
     for variation in ("nominal",) if given.tiny else ("nominal", "wide"):
         few = orders if variation == "nominal" else max(orders // 4, 1)
-        found, details[variation] = judged(variation, few, given.seed, count, variation == "nominal")
+        found, details[variation] = judged(given.task, variation, few, given.seed, count, variation == "nominal")
         figures += found
-    publish(
-        "expert", given, figures, f"{orders} orders of 12 to 24 cartons, all their pallets, seed {given.seed}", details
-    )
+    setting = f"{given.task}, {orders} draws (palletizing: orders, all their pallets), seed {given.seed}"
+    publish("expert", given, figures, setting, details)
 
 
 if __name__ == "__main__":

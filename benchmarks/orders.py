@@ -17,10 +17,11 @@ from rich.console import Console
 from benchmarks import crew
 from benchmarks.common import ROOT, Figure, arguments, publish
 from sim.knobs import Rows
+from tasks.families import variation_named
 from tasks.packing.benchmark_plans import read_bedbpp_plans
 from tasks.packing.orders import Order, read_orders
 from tasks.packing.plans import Plan
-from tasks.palletizing.variants import Planner, rows_of_order, variation_named
+from tasks.palletizing.variants import Planner, rows_of_order
 from tasks.simulation import Settings
 
 EXAMPLE = ROOT / "conf" / "orders" / "example.json"
@@ -63,7 +64,7 @@ def executed(label: str, order: Order, plan: Plan, moved: dict[int, str]) -> tup
     """
     cartons = len(order.cartons)
     slots = max(len(pallet) for pallet in plan.pallets)
-    variation = variation_named("nominal", Settings(slots=cartons).knobs)
+    variation = variation_named("nominal", Settings(slots=cartons).knobs, "palletizing")
     rows: Rows = rows_of_order(order, plan, variation, 0, 1, slots)
     outcomes = crew.run(rows, Settings(slots=slots), "expert", worlds=1)
     for outcome, pallet in zip(outcomes, plan.pallets, strict=True):
@@ -74,7 +75,7 @@ def executed(label: str, order: Order, plan: Plan, moved: dict[int, str]) -> tup
     figures = [
         Figure(f"{label}: cartons on a pallet or reported", accounted / cartons, "of 1", 1, f"{cartons} cartons"),
         Figure(f"{label}: pallets", float(len(plan.pallets)), "pallets", None, f"{len(plan.unplaced)} on none"),
-        Figure(f"{label}: placed within tolerance", float(sum(o.placed for o in outcomes)), "cartons"),
+        Figure(f"{label}: placed within tolerance", float(sum(o.done for o in outcomes)), "cartons"),
         Figure(f"{label}: pallets fully successful", float(sum(o.success for o in outcomes)), "pallets"),
     ]
     if moved:

@@ -129,7 +129,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if given.tiny:
         settings = dataclasses.replace(settings, image_size=32)
     drawn = variation_with("nominal", changed).sample(0, np.arange(blocks * worlds))
-    rows, _ = crew.plan(drawn, settings, first_only=True)
+    rows, _ = crew.prepare(drawn, settings, first_only=True)
     limit = 1.0 if given.tiny else 0.0
     measured = []
     with tempfile.TemporaryDirectory() as folder:

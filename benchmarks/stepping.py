@@ -16,9 +16,9 @@ from mujoco.batch import MODEL_FIELDS, Batch
 from benchmarks.common import SLOTS, Figure, Spent, arguments, full_pallets, over_all, publish, ratio, sized
 from sim.cell import Cell
 from sim.knobs import Rows
-from tasks.env import PalletizingVectorEnv
+from tasks.env import TaskVectorEnv
 from tasks.palletizing.task import SECONDS_EXTRA, SECONDS_PER_CARTON
-from tasks.random_policy import RandomPolicy
+from tasks.rollout import RANDOM, make_policy
 
 BAR = 0.85
 STANDING = 22  # of 24 cartons
@@ -55,10 +55,10 @@ class Stepping:
 
     def __init__(self, worlds: int, rows: Rows, nthread: int = 0):
         """Make both with `worlds` worlds, which take `rows` in turn."""
-        self.env = PalletizingVectorEnv(worlds, variants=rows, nthread=nthread)
+        self.env = TaskVectorEnv(worlds, variants=rows, nthread=nthread)
         self.simulation = self.env.simulation
         self.cell = self.simulation.cell
-        self.policy = RandomPolicy(self.env.settings.layout, worlds)
+        self.policy = make_policy(RANDOM, self.env.settings, worlds)
         self.ids = np.arange(worlds)
         self.env.reset()
         self.policy.reset(self.ids, self.ids)

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import crew
-from benchmarks.common import SLOTS, Figure, arguments, publish, sized, variation_with
-from tasks.palletizing.task import PARKED
+from benchmarks.common import Figure, add_task, arguments, publish, sized, variation_with
+from sim.knobs import Rows
+from sim.scene import PARKING
 from tasks.palletizing.variants import PALLETS_PER_ORDER
 from tasks.simulation import Settings, Simulation
 
@@ -56,13 +57,13 @@ class StateWatch:
         worlds, scene, task = simulation.worlds, simulation.scene, simulation.task
         finite = np.isfinite(worlds.qpos[ids]).all(1) & np.isfinite(worlds.qvel[ids]).all(1)
         finite &= np.all([np.isfinite(values).all(1) for values in seen.values()], axis=0)
-        here = task.state.status[ids] != PARKED
+        position, _ = simulation.cell.poses(ids)
+        here = ~(position[..., 0] > PARKING[0] / 2)  # and what is no number is looked at, too
         dofs = scene.slot_dofs[:, None] + np.arange(6)
         velocity = np.where(here[..., None], worlds.qvel[ids[:, None, None], dofs], 0.0)
         linear, turning = (np.sqrt((v * v).sum(-1)) for v in (velocity[..., :3], velocity[..., 3:]))
         inertia = worlds.field("body_inertia")[ids[:, None], scene.slot_bodies].max(-1)
         mass = worlds.field("body_mass")[ids[:, None], scene.slot_bodies]
-        position, _ = simulation.cell.carton_poses(ids)
         now = {
             "speed": linear.max(1),
             "spin": turning.max(1),
@@ -75,12 +76,12 @@ class StateWatch:
         self.deep[ids] = np.where(now["depth"] > DEPTH, self.deep[ids] + 1, 0)
         signs = {
             "state or observation not finite": ~finite,
-            "carton too fast": now["speed"] > SPEED,
-            "carton spins too fast": now["spin"] > SPIN,
+            "goods too fast": now["speed"] > SPEED,
+            "goods spin too fast": now["spin"] > SPIN,
             "arm too fast": now["joints"] > JOINTS,
-            "carton has too much energy": now["energy"] > ENERGY,
+            "goods have too much energy": now["energy"] > ENERGY,
             "lasting deep penetration": self.deep[ids] >= PERIODS,
-            "carton under the floor": np.where(here, position[..., 2], 1.0).min(1) < SUNK,
+            "goods under the floor": np.where(here, position[..., 2], 1.0).min(1) < SUNK,
         }
         for k, i in enumerate(ids.tolist()):
             said = [sign for sign, found in signs.items() if found[k]]
@@ -100,21 +101,27 @@ class StateWatch:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    given = arguments("stress", "Variants with every knob at its widest.").parse_args(words)
+    parser = arguments("stress", "Variants with every knob at its widest.")
+    add_task(parser)
+    given = parser.parse_args(words)
     variants, seconds = sized(given, 2000, 40, 4), sized(given, SECONDS, SECONDS, 2.0)
-    settings = Settings(slots=SLOTS)
-    drawn = variation_with("widest", {}).sample(0, np.arange(variants))
-    # The number of cartons is drawn from 1 to 64, of which the scene holds SLOTS at a time.
+    settings = Settings(given.task)
+    count = settings.family.count
+    drawn = variation_with("widest", {}, given.task).sample(0, np.arange(variants))
     if given.tiny:
-        drawn = drawn.replaced(carton__count=np.minimum(drawn["carton.count"], 4.0))
-    rows, refused = crew.plan(drawn, settings, first_only=True)
-    # Up to 64 cartons may stand there already, more than most loads have: the share of 65 becomes one of the load, so
-    # that in every variant there is something left to do.
-    share = drawn["pallet.prefill"][np.searchsorted(drawn.numbers, rows.numbers // PALLETS_PER_ORDER)] / 65.0
-    rows = rows.replaced(pallet__prefill=np.floor(share * rows["carton.count"]))
+        columns = drawn.columns | {count: np.minimum(drawn[count], 4.0)}
+        drawn = Rows(drawn.knobs, columns, drawn.seed, drawn.numbers)
+    rows, refused = crew.prepare(drawn, settings, first_only=True)
+    number = rows.numbers
+    if given.task == "palletizing":
+        number = number // PALLETS_PER_ORDER
+        # Up to 64 cartons may stand there already, more than most loads have: the share of 65 becomes one of the load,
+        # so that in every variant there is something left to do.
+        share = drawn["pallet.prefill"][np.searchsorted(drawn.numbers, number)] / 65.0
+        rows = rows.replaced(pallet__prefill=np.floor(share * rows["carton.count"]))
     outcomes = []
     for first, policy in enumerate(("expert", "random")):
-        half = rows.take(np.flatnonzero(rows.numbers // PALLETS_PER_ORDER % 2 == first))
+        half = rows.take(np.flatnonzero(number % 2 == first))
         if len(half):
             outcomes += crew.run(half, settings, policy, seconds=seconds, watch=StateWatch, worlds=12)
     silent = [o for o in outcomes if o.remarks["wrong"] is not None]
@@ -123,7 +130,7 @@ def main(words: Sequence[str] | None = None) -> None:
         Figure("worlds silently broken", float(len(silent)), "worlds", 0, "looked at every 0.1 s", most=True),
         Figure("variants run", float(len(outcomes)), "variants"),
         Figure("worlds quarantined with their row", float(len(broken)), "worlds"),
-        Figure("orders refused with a reason", float(len(refused)), "orders", None, "nothing in them can be planned"),
+        Figure("variants refused with a reason", float(len(refused)), "variants", None, "they cannot be prepared"),
     ]
     reasons = Counter(str(o.broken).split(" at time")[0] for o in broken)
     figures += [Figure(f"quarantined: {why}", float(n), "worlds") for why, n in reasons.most_common()]
@@ -137,7 +144,9 @@ def main(words: Sequence[str] | None = None) -> None:
         "silent": [dataclasses.asdict(o) for o in silent],
         "deepest": sorted((o.remarks["depth"] for o in outcomes), reverse=True)[:20],
     }
-    setting = f"{variants} variants of `widest`, {seconds:g} s each, expert and random motion half and half"
+    setting = (
+        f"{given.task}, {variants} variants of `widest`, {seconds:g} s each, expert and random motion half and half"
+    )
     publish("stress", given, figures, setting, details)
 
 

@@ -11,15 +11,16 @@ PACKAGES = ("assets", "sim", "tasks", "policies", "sim2real")
 
 COMMANDS = {
     "list": "tasks, robots, knobs, variations, policies",
-    "generate": "draw a table of variants, plan their loads, render a contact sheet",
+    "generate": "draw a table of variants, make them ready to run, render a contact sheet",
     "rollout": "run a policy over variants in parallel worlds, write a dataset; --resume, --replay",
     "evaluate": "success with confidence intervals, failures by cause and knob",
     "view": "a page with a dataset's videos, plots and knobs",
+    "proxy": "meshes become assets with a collision proxy that passed the gate; a page shows both",
     "demo": "all of it once, small, in a few minutes",
 }
 
 EXAMPLES = {
-    "list": ("palletlab list", "palletlab list knobs"),
+    "list": ("palletlab list", "palletlab list knobs task=palletizing"),
     "generate": (
         "palletlab generate count=12 seed=3 variation.carton.count=8",
         "palletlab generate order=orders.json order_name=00100408 robot=ur20",
@@ -35,6 +36,10 @@ EXAMPLES = {
     "view": (
         "palletlab view outputs/rollout/2026-01-31_12-00-00/dataset",
         "palletlab view outputs/demo/2026-01-31_12-00-00/dataset episodes=[0,3]",
+    ),
+    "proxy": (
+        "palletlab proxy bracket.stl gear.obj unit=mm mass=0.4",
+        'palletlab proxy mug.glb regions.cavity="{cylinder:[0.03,0.04],position:[0,0,0.05]}" limits.false_volume=0.3',
     ),
     "demo": ("palletlab demo", "palletlab demo order=orders.json order_name=00100408 count=2"),
 }
@@ -59,9 +64,10 @@ def command_usage(name: str) -> str:
     """Return the help of one command: its settings with their comments, and two examples."""
     lines = [f"palletlab {name}: {COMMANDS[name]}", ""]
     if name == "list":
-        lines.append("usage: palletlab list [tasks|robots|knobs|variations|policies]")
+        lines.append("usage: palletlab list [tasks|robots|knobs|variations|policies] [task=NAME]")
     for file in _config_files(name):
-        lines += [line for line in file.read_text().splitlines() if line and not _is_plumbing(line)]
+        text = file.read_text().replace("${task}/", "")
+        lines += [line for line in text.splitlines() if line and not _is_plumbing(line)]
     if name == "rollout":
         lines += [
             "--resume FOLDER   go on with an interrupted run",

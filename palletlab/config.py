@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 from pathlib import Path
@@ -16,42 +17,47 @@ from omegaconf.errors import OmegaConfBaseException
 
 from assets.errors import InputError, unknown
 from palletlab.cli import CHECKOUT
+from palletlab.orders import Planned, planned_of
 from sim.knobs import Knobs, Rows
 from sim.variations import Variation
-from tasks.packing.orders import Order, read_orders
-from tasks.packing.plans import Plan
-from tasks.palletizing.cell import Layout
-from tasks.palletizing.variants import Planner, palletizing_knobs, plan_rows, rows_of_order
+from tasks.families import family
 from tasks.simulation import Settings
 
 CONF = CHECKOUT / "conf"
-GROUPS = ("robot", "task", "variation")
+GROUPS = ("task", "robot", "variation")
 
 
 def load(command: str, arguments: list[str]) -> DictConfig:
     """Compose the settings of a command from its overrides.
 
-    `variation=FILE.yaml` takes a variation (or a calibration) of one's own. `variation.<knob>=...` replaces what the
-    variation says about a knob, e.g. `variation.carton.count={uniform:[3,5]}`.
+    `robot=` and `variation=` choose among those of the task. `variation=FILE.yaml` takes a variation (or a calibration)
+    of one's own. `variation.<knob>=...` replaces what the variation says about a knob, e.g.
+    `variation.carton.count={uniform:[3,5]}`.
 
     Raises:
         InputError: an unknown setting, group or value; the message names the nearest ones.
     """
     plain, knobs, file, name = [], [], None, "nominal"
+    task = "palletizing"
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals:
             raise InputError(
                 f"{argument!r} is no setting; settings are written key=value, see palletlab {command} --help"
             )
+        task = value if key == "task" else task
+    for argument in arguments:
+        key, _, value = argument.partition("=")
         if key.startswith("variation."):
             knobs.append(argument)
         elif key == "variation" and value.endswith((".yaml", ".yml")):
             file = Path(value)
+        elif key in GROUPS:
+            option = value if key == "task" else f"{task}/{value}"
+            _check_option(key, option)
+            name = value if key == "variation" else name
+            plain.append(f"{key}={option}")
         else:
-            if key in GROUPS:
-                _check_option(key, value)
-                name = value if key == "variation" else name
             plain.append(argument)
     try:
         with initialize_config_dir(str(CONF), version_base=None):
@@ -66,14 +72,21 @@ def load(command: str, arguments: list[str]) -> DictConfig:
                 config.variation, override.key_or_group.removeprefix("variation."), override.value()
             )
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(_explain(command, error)) from None
+        raise InputError(_explain(command, task, error)) from None
     return config
 
 
-def _check_option(group: str, value: str) -> None:
-    known = sorted(p.stem for p in (CONF / group).glob("*.yaml"))
-    if value not in known:
-        raise unknown(group, value, known)
+def options(group: str, task: str) -> dict[str, Path]:
+    """Return the files of a group of settings, by name: the tasks, or a task's robots or variations."""
+    folder = CONF / group if group == "task" else CONF / group / task
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _check_option(group: str, option: str) -> None:
+    task, _, name = option.rpartition("/")
+    known = options(group, task)
+    if name not in known:
+        raise unknown(f"{group} of {task}" if task else group, name, known)
 
 
 def _with(variation: Any, knob: str, value: Any) -> Any:
@@ -102,12 +115,12 @@ def _read_yaml(path: Path) -> DictConfig:
     return OmegaConf.create({"calibration": str(path)} if "covariance" in data else data)
 
 
-def _explain(command: str, error: Exception) -> str:
+def _explain(command: str, task: str, error: Exception) -> str:
     """Hydra's complaint in one line, with the nearest settings where a name is wrong."""
     key = str(getattr(error, "full_key", "") or getattr(error.__cause__, "full_key", "") or "")
     if key:
         with initialize_config_dir(str(CONF), version_base=None):
-            known = _keys(OmegaConf.to_container(compose(command)), "")
+            known = _keys(OmegaConf.to_container(compose(command, overrides=[f"task={task}"])), "")
         near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"see palletlab {command} --help"
         return f"unknown setting {key!r} of {command}: {hint}"
@@ -123,23 +136,25 @@ def _keys(values: Any, prefix: str) -> list[str]:
 # ---- from settings to objects ---------------------------------------------------------------------------------------
 
 
-def layout_of(config: DictConfig) -> Layout:
-    """Return the cell's layout."""
+def settings_of(config: DictConfig, slots: int | None = None) -> Settings:
+    """Return what is simulated, with so many slots, or as many as the settings say."""
+    task = family(str(config.task.name))
+    task.check_stage(stage_of(config))
+    kinds = {field.name: type(getattr(task.layout(), field.name)) for field in dataclasses.fields(task.layout)}
     try:
-        values = {k: (str(v) if k == "robot" else float(v)) for k, v in config.robot.items()}
-        layout = Layout(**values)  # pyright: ignore[reportArgumentType]
+        layout = task.layout(**{str(k): kinds.get(str(k), str)(v) for k, v in config.robot.items()})
     except (TypeError, ValueError) as error:
         raise InputError(f"robot: {error}") from None
     layout.check()
-    return layout
-
-
-def settings_of(config: DictConfig, slots: int) -> Settings:
-    """Return what is simulated, with `slots` cartons."""
     rendering = bool(config.get("render", False))
     cameras = tuple(str(c) for c in config.cameras) if rendering else ()
     size = whole(config, "image_size", 1) if "image_size" in config else Settings.image_size
-    return Settings(layout_of(config), slots, cameras, size)
+    return Settings(task.name, layout, slots or whole(config, "task.slots", 1), cameras, size)
+
+
+def stage_of(config: DictConfig) -> str | None:
+    """Return the one stage of the task that is to be run, or None for all of it."""
+    return OmegaConf.select(config, "task.stage")
 
 
 def whole(config: DictConfig, key: str, least: int) -> int:
@@ -157,57 +172,16 @@ def variation_of(config: DictConfig, knobs: Knobs) -> Variation:
     return Variation.parse(str(config.variation_name), {str(k): v for k, v in says.items()}, knobs)
 
 
-def rows_of(config: DictConfig) -> tuple[Rows, Order | None, Plan | None]:
-    """Draw and plan the rows that the settings describe; with an order, return it and its plan too."""
-    layout, slots = layout_of(config), whole(config, "task.slots", 1)
-    seed, count, planner = whole(config, "seed", 0), whole(config, "count", 1), Planner(layout)
-    if config.order is None:
-        if config.plan is not None:
-            raise InputError("plan= follows the plan of an order: give order= too")
-        rows = variation_of(config, palletizing_knobs(max(slots, MOST_CARTONS))).sample(seed, range(count))
-        return plan_rows(rows, planner, slots), None, None
-    order = order_of(config)
-    planner.check(order)
-    plan = plan_of(config, order, planner)
-    slots = max(len(p) for p in plan.pallets)
-    variation = variation_of(config, palletizing_knobs(len(order.cartons)))
-    return rows_of_order(order, plan, variation, seed, count, slots), order, plan
-
-
-MOST_CARTONS = 24  # a drawn order may hold more cartons than one pallet takes
-
-
-def order_of(config: DictConfig) -> Order:
-    """Return the order that the settings name."""
-    path = Path(config.order)
-    if not path.exists() and (CHECKOUT / path).exists():
-        path = CHECKOUT / path  # the bundled examples, from any folder
-    orders = read_orders(path)
-    name = config.order_name
-    if name is None:
-        if len(orders) > 1:
-            raise InputError(
-                f"{path} holds {len(orders)} orders: choose with order_name={' or '.join(list(orders)[:5])}"
-            )
-        return next(iter(orders.values()))
-    if str(name) not in orders:
-        raise unknown("order", str(name), orders)
-    return orders[str(name)]
-
-
-def plan_of(config: DictConfig, order: Order, planner: Planner) -> Plan:
-    """Return the plan of an order: our own, or the given one as far as this cell can follow it."""
-    if config.plan is None:
-        return planner.plan(order)
-    from tasks.packing.benchmark_plans import read_bedbpp_plans
-
-    plans = read_bedbpp_plans(Path(config.plan))
-    if order.name not in plans:
-        raise unknown("plan of order", order.name, plans)
-    followed = planner.follow(plans[order.name], order)
-    for carton, reason in followed.moved:
-        print(f"carton {carton + 1} goes to a further pallet: {reason}")
-    return followed.plan
+def rows_of(config: DictConfig) -> tuple[Rows, Planned | None]:
+    """Return the rows that the settings describe, ready to run; with an order, return it and its plan too."""
+    settings = settings_of(config)
+    task, layout, slots = settings.family, settings.layout, settings.slots
+    seed, count, stage = whole(config, "seed", 0), whole(config, "count", 1), stage_of(config)
+    planned = planned_of(config, settings)
+    if planned is not None:
+        return planned.rows(variation_of(config, task.knobs(len(planned.order.cartons))), seed, count), planned
+    drawn = variation_of(config, task.knobs(max(slots, task.least_drawn))).sample(seed, range(count))
+    return task.prepare(task.only_stage(drawn, stage), layout, slots), None
 
 
 def cores() -> int:

@@ -1,8 +1,9 @@
-"""What a page shows of recorded episodes: videos, plots over time with events, cartons; and the knobs of all.
+"""What a page shows of recorded episodes: videos, plots over time with events and stages, goods; and the knobs of all.
 
 Reads what `tasks.rollout` keeps with an episode: its row, events and verdict. Cartons are counted from 0, as in these.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -11,11 +12,11 @@ import numpy as np
 
 from palletlab.media import browser_mp4
 from palletlab.page import Cell, badge, table, video
-from palletlab.plots import Column, Mark, column_plot, legend, line_plot
+from palletlab.plots import COLORS, Band, Column, Mark, column_plot, legend, line_plot
 from sim.knobs import Knob
 from tasks.dataset import lerobot_format as lerobot
 from tasks.dataset.reader import Dataset
-from tasks.palletizing.variants import palletizing_knobs
+from tasks.task import TaskFamily
 
 EVENT_COLORS = {
     "arrived": "var(--soft)",
@@ -29,8 +30,8 @@ MOST_ROWS = 500  # of the table of knobs: a page is to be looked at, Parquet is 
 Events = Sequence[Mapping[str, Any]]
 
 
-def episode_part(dataset: Dataset, number: int, *, video_bytes: int) -> str:
-    """An episode as HTML: outcome, videos side by side, plots, cartons; each video of about `video_bytes` at most."""
+def episode_part(dataset: Dataset, number: int, task: TaskFamily, *, video_bytes: int) -> str:
+    """An episode as HTML: outcome, videos side by side, plots, goods; each video of about `video_bytes` at most."""
     columns, told = dataset.episode(number), dataset.metadata(number)
     events: Events = told.get("events", [])
     times, seconds = columns["timestamp"], dataset.lengths[number] / dataset.features.fps
@@ -40,6 +41,8 @@ def episode_part(dataset: Dataset, number: int, *, video_bytes: int) -> str:
         Mark(event["time"], event_color(event["event"]), f"{event['time']:.1f} s: {_event_told(event)}")
         for event in events
     ]
+
+    bands = _bands(dataset.tasks, columns[lerobot.TASK], times)
 
     def lines(start: str, end: str = "") -> dict[str, Any]:
         chosen = [name for name in places if name.startswith(start) and name.endswith(end)]
@@ -52,7 +55,7 @@ def episode_part(dataset: Dataset, number: int, *, video_bytes: int) -> str:
         ("Tool force", "N", lines("tool.force_"), None),
     ]
     plots = [
-        line_plot(title, unit, times, values, marks=marks, y_range=y_range)
+        line_plot(title, unit, times, values, marks=marks, bands=bands, y_range=y_range)
         for title, unit, values, y_range in drawn
         if values
     ]
@@ -61,16 +64,29 @@ def episode_part(dataset: Dataset, number: int, *, video_bytes: int) -> str:
     videos = [video(browser_mp4(path, limit), f"camera {name}") for name, path in files.videos.items()]
     kinds = list(dict.fromkeys(event["event"].split(":")[0] for event in events))
     reasons = "; ".join(reasons_of(told))
+    instruction = "" if bands else told["tasks"][0]  # several stand in the legend
     head = (
         f"<h3>Episode {number} {badge(told['success'])}</h3>"
-        f'<p class="soft">variant {told["variant"]}, {seconds:.1f} s{_stability(told)}. {escape(told["task"])}</p>'
+        f'<p class="soft">variant {told["variant"]}, {seconds:.1f} s{_stability(told)}. {escape(instruction)}</p>'
         + (f"<p>{escape(reasons)}</p>" if reasons else "")
     )
     marks_told = legend([(kind, event_color(kind)) for kind in kinds], "marks") if kinds else ""
+    marks_told += legend(list(dict.fromkeys((band.says, band.color) for band in bands))) if bands else ""
     return (
         f'<article class="card" id="episode-{number}" data-together>{head}<div class="videos">{"".join(videos)}</div>'
-        f'{marks_told}<div class="grid">{"".join(plots)}{_cartons(events, told)}</div></article>'
+        f'{marks_told}<div class="grid">{"".join(plots)}{_things(events, told, task.thing)}</div></article>'
     )
+
+
+def _bands(tasks: list[str], numbers: Any, times: Any) -> list[Band]:
+    """Where an episode has several tasks, one after another: from when to when each was to be done."""
+    edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+    if len(edges) == 2:
+        return []
+    return [
+        Band(times[a], times[min(b, len(times) - 1)], f"var(--s{numbers[a] % COLORS})", tasks[numbers[a]])
+        for a, b in itertools.pairwise(edges)
+    ]
 
 
 def event_color(event: str) -> str:
@@ -83,20 +99,22 @@ def reasons_of(metadata: Mapping[str, Any]) -> list[str]:
     return metadata.get("verdict", {}).get("reasons", [])
 
 
-def cycle_times(events: Events) -> dict[int, float]:
-    """For each carton that was let go: seconds since the one before was let go or lost, or since the start."""
+def cycle_times(events: Events, thing: str) -> dict[int, float]:
+    """For each thing ("carton") let go: seconds since the one before was let go or lost, or since the start."""
     cycles, before = {}, 0.0
     for event in events:
         kind = event["event"].split(":")[0]
-        if kind == "released" and "carton" in event:
-            cycles[event["carton"]] = event["time"] - before
-        if kind in ("released", "lost"):
+        if kind == "released" and thing in event:
+            cycles[event[thing]] = event["time"] - before
+        if kind in ("released", "lost") and thing in event:
             before = event["time"]
     return cycles
 
 
 def _event_told(event: Mapping[str, Any]) -> str:
-    return f"carton {event['carton']} {event['event']}" if "carton" in event else event["event"]
+    """What happened, and to what: all that an event holds besides its time."""
+    about = " ".join(f"{key} {value}" for key, value in event.items() if key not in ("time", "event"))
+    return f"{about} {event['event']}".strip()
 
 
 def _stability(metadata: Mapping[str, Any]) -> str:
@@ -107,48 +125,49 @@ def _stability(metadata: Mapping[str, Any]) -> str:
     return f", load moved {', '.join(moved)}" if moved else ""
 
 
-def _cartons(events: Events, metadata: Mapping[str, Any]) -> str:
-    """Cycle times as a plot; each carton's times and errors as a table."""
-    cycles = cycle_times(events)
+def _things(events: Events, metadata: Mapping[str, Any], thing: str) -> str:
+    """Cycle times as a plot; each thing's times and errors as a table, without columns of which nothing is known."""
+    cycles = cycle_times(events, thing)
     errors = metadata.get("verdict", {}).get("position_error", [])
-    cartons: dict[int, dict[str, float]] = {}
+    first: dict[int, dict[str, float]] = {}
     fate: dict[int, str] = {}
     for event in events:
-        if "carton" in event:
-            cartons.setdefault(event["carton"], {}).setdefault(event["event"].split(":")[0], event["time"])
-            fate[event["carton"]] = event["event"]
-    if not cartons:
+        if thing in event:
+            first.setdefault(event[thing], {}).setdefault(event["event"].split(":")[0], event["time"])
+            fate[event[thing]] = event["event"]
+    if not first:
         return ""
     columns = [
-        Column(carton - 0.4, carton + 0.4, cycle, says=f"carton {carton}: {cycle:.1f} s")
-        for carton, cycle in cycles.items()
+        Column(number - 0.4, number + 0.4, cycle, says=f"{thing} {number}: {cycle:.1f} s")
+        for number, cycle in cycles.items()
     ]
-    rows, kinds = [], []
-    for carton, times in sorted(cartons.items()):
+    head = [("arrived", "s"), ("attached", "s"), ("released", "s"), ("carried", "s"), ("cycle", "s"), ("off by", "mm")]
+    figures = []
+    for number, times in sorted(first.items()):
         took, let_go = times.get("attached"), times.get("released")
-        figures = [
-            times.get("arrived"),
-            took,
-            let_go,
-            None if took is None or let_go is None else let_go - took,
-            cycles.get(carton),
-            1000 * errors[carton] if let_go is not None and carton < len(errors) else None,
-        ]
-        cells = [Cell("-", "") if figure is None else Cell(f"{figure:.1f}", figure) for figure in figures]
-        rows.append([Cell(str(carton), carton), *cells, fate[carton]])
-        kinds.append("bad" if fate[carton].startswith("lost") else "")
-    head = [("carton", ""), ("arrived", "s"), ("attached", "s"), ("released", "s"), ("carried", "s"), ("cycle", "s")]
-    head += [("off by", "mm"), ("at last", "")]
-    plot = column_plot("Cycle time", "s", columns, x_name="carton, in the sequence of placing", whole=True)
-    heading = f'<h3>Cartons <span class="soft">{len(cycles)} let go</span></h3>'
-    return f"{plot}<div>{heading}{table(head, rows, kinds=kinds, low=True)}</div>"
+        carried = None if took is None or let_go is None else let_go - took
+        off = 1000 * errors[number] if let_go is not None and number < len(errors) else None
+        figures.append((times.get("arrived"), took, let_go, carried, cycles.get(number), off))
+    known = [k for k in range(len(head)) if any(row[k] is not None for row in figures)]
+    rows = []
+    for number, row in zip(sorted(first), figures, strict=True):
+        cells = [Cell("-", "") if row[k] is None else Cell(f"{row[k]:.1f}", row[k]) for k in known]
+        rows.append([Cell(str(number), number), *cells, fate[number]])
+    kinds = ["bad" if fate[number].startswith("lost") else "" for number in sorted(first)]
+    plot = column_plot("Cycle time", "s", columns, x_name=f"{thing}, by its number", whole=True)
+    heading = f'<h3>{thing.capitalize()}s <span class="soft">{len(cycles)} let go</span></h3>'
+    told = table([(thing, ""), *(head[k] for k in known), ("at last", "")], rows, kinds=kinds, low=True)
+    return f"{plot}<div>{heading}{told}</div>"
 
 
 # ---- knobs ---------------------------------------------------------------------------------------------------
 
 
 def knob_table(
-    described: Sequence[Mapping[str, Any]], quarantined: Sequence[Mapping[str, Any]], shown: Sequence[int]
+    described: Sequence[Mapping[str, Any]],
+    quarantined: Sequence[Mapping[str, Any]],
+    shown: Sequence[int],
+    task: TaskFamily,
 ) -> tuple[str, str]:
     """The table of knobs as HTML, and what is to be said about it.
 
@@ -156,13 +175,16 @@ def knob_table(
         described: metadata of all episodes.
         quarantined: entries of the variants without an episode.
         shown: the episodes that the page shows; the table links to them.
+        task: whose knobs they are.
     """
-    known = palletizing_knobs(1)
-    knobs = {name: known[name] for name in known}
+    knobs = dict(task.knobs(1))
     entries = [*described, *quarantined]
     listed = entries[:MOST_ROWS]
     values = [
-        {name: _used(value, knobs.get(name), entry["row"]) for name, value in entry.get("row", {}).items()}
+        {
+            name: _used(value, knobs.get(name), entry["row"].get(task.count))
+            for name, value in entry.get("row", {}).items()
+        }
         for entry in listed
     ]
     names = list(dict.fromkeys(name for row in values for name in row))
@@ -195,10 +217,10 @@ def knob_table(
     return parts, note
 
 
-def _used(value: Any, knob: Knob | None, row: Mapping[str, Any]) -> Any:
-    """The part of a value that acts: slots beyond the variant's cartons are spare."""
+def _used(value: Any, knob: Knob | None, count: float | None) -> Any:
+    """The part of a value that acts: slots beyond the variant's goods are spare."""
     per_slot = knob is not None and knob.shape[:1] == ("slot",) and isinstance(value, list)
-    return value[: int(row["carton.count"])] if per_slot and "carton.count" in row else value
+    return value[: int(count)] if per_slot and count is not None else value
 
 
 def _unit(knob: Knob | None) -> str:

@@ -16,6 +16,7 @@ WIDTH, HEIGHT = 560, 250
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 46
 INNER_WIDTH, INNER_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 MOST_POINTS = 480  # about one per pixel
+STRIP = 6  # height of the bands
 COLORS = 6
 
 
@@ -24,6 +25,16 @@ class Mark:
     """An event at time `x`: `color` is a CSS colour, `says` is shown when pointed at."""
 
     x: float
+    color: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Band:
+    """A stretch of time, e.g. a stage: drawn as a strip above the lines; `says` is shown when pointed at."""
+
+    start: float
+    end: float
     color: str
     says: str
 
@@ -54,6 +65,7 @@ def line_plot(
     lines: Mapping[str, ArrayLike],
     *,
     marks: Sequence[Mark] = (),
+    bands: Sequence[Band] = (),
     y_range: tuple[float, float] | None = None,
 ) -> str:
     """Lines over time: a figure with a legend, axes and units.
@@ -64,6 +76,7 @@ def line_plot(
         x: times [s], shape [T].
         lines: values by name, shape [T] each; those that are not finite are left out.
         marks: events, drawn behind the lines.
+        bands: stretches of time, drawn as a strip at the top.
         y_range: the least that the y axis shows; what goes beyond widens it.
 
     Raises:
@@ -81,6 +94,12 @@ def line_plot(
         f'<line x1="{axes.x(mark.x):.1f}" x2="{axes.x(mark.x):.1f}" y1="{TOP}" y2="{TOP + INNER_HEIGHT}" '
         f'stroke="{mark.color}" stroke-opacity=".4"><title>{escape(mark.says)}</title></line>'
         for mark in marks
+    ]
+    parts += [
+        f'<rect x="{axes.x(band.start):.1f}" width="{max(axes.x(band.end) - axes.x(band.start), 1):.1f}" '
+        f'y="{(TOP - STRIP) / 2:g}" height="{STRIP}" fill="{band.color}">'
+        f"<title>{escape(band.says)}</title></rect>"
+        for band in bands
     ]
     entries = []
     for number, (name, line) in enumerate(values.items()):

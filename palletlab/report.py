@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 
 from palletlab.episode_parts import cycle_times, episode_part, knob_table, reasons_of
 from palletlab.media import contact_sheet, png_bytes
+from palletlab.orders import Planned
 from palletlab.page import Cell, Page, badge, bars, picture, table, tiles
 from palletlab.plan_figure import plan_figure
 from palletlab.plots import Column, column_plot
 from tasks.dataset.reader import Dataset, open_dataset
-from tasks.evaluation import cause_of, success_interval
+from tasks.evaluation import cause_of
+from tasks.figures import success_interval
 from tasks.packing.orders import Order
-from tasks.packing.plans import Plan
+from tasks.simulation import Settings
 
 __all__ = [
     "contact_sheet",
     "dataset_page",
     "demo_page",
     "evaluation_page",
-    "plan_boxes",
-    "plan_figure",
     "png_bytes",
 ]
 
@@ -62,10 +62,11 @@ def evaluation_page(result: Mapping[str, Any], out: Path) -> None:
 
     Args:
         result: plain numbers and texts, as in `result.json`:
+            `thing`: what the task handles, e.g. "carton";
             `figures`: {name: {value, low, high, unit}}, low and high the ends of the 95 % interval;
             `failures_by_cause`: {cause: count};
             `by_knob`: [{knob, bins: [{low, high, n, success}]}], success the share of n that succeeded;
-            `episodes`: [{variant, success, reasons, cartons, placed, seconds}].
+            `episodes`: [{variant, success, reasons, done, of, seconds}].
         out: the HTML file; an older one is replaced.
     """
     number = len(result["episodes"])
@@ -78,8 +79,7 @@ def demo_page(
     out: Path,
     *,
     title: str,
-    order: Order,
-    pallets: Sequence[Sequence[dict[str, Any]]],
+    planned: Planned | None,
     sheet: NDArray[np.uint8] | bytes | None,
     captions: Sequence[str],
     columns: int,
@@ -94,8 +94,7 @@ def demo_page(
     Args:
         out: the HTML file; an older one is replaced.
         title: the page's title.
-        order: what was to be stacked.
-        pallets: for each pallet its boxes; see `plan_boxes` and `plan_figure`.
+        planned: the order that was to be stacked, and its plan; None where the task stacks none.
         sheet: the contact sheet of the variants, an image [height, width, 3] or a PNG file's bytes; None: not rendered.
         captions: one for each tile of the sheet.
         columns: tiles in a row of the sheet.
@@ -106,37 +105,21 @@ def demo_page(
         limit: how many episodes to show at most.
     """
     opened = open_dataset(dataset)
-    page = Page(title, f"order {order.name}: {len(order.cartons)} cartons on {len(pallets)} pallet(s)")
-    page.section("Order", _order_table(order))
-    figures = [
-        f'<div class="card"><h3>Pallet {number}</h3>{plan_figure(boxes)}</div>'
-        for number, boxes in enumerate(pallets, 1)
-    ]
-    page.section("Plan", *figures, note="The number on a carton is its place in the sequence, counted from 0.")
+    page = Page(title, "" if planned is None else _planned_told(planned))
+    if planned is not None:
+        page.section("Order", _order_table(planned.order))
+        figures = [
+            f'<div class="card"><h3>Pallet {number}</h3>{plan_figure(boxes)}</div>'
+            for number, boxes in enumerate(planned.boxes(), 1)
+        ]
+        page.section("Plan", *figures, note="The number on a carton is its place in the sequence, counted from 0.")
     if sheet is not None:
         png = sheet if isinstance(sheet, bytes) else png_bytes(sheet)
-        page.section("Variants", _sheet(png, captions, columns), note="Each variant's cell with its finished load.")
+        page.section("Variants", _sheet(png, captions, columns))
     _add_dataset(page, opened, episodes, limit)
     _add_evaluation(page, result)
     page.section("Try next", *(f"<pre>{escape(command)}</pre>" for command in commands))
     page.write(out)
-
-
-def plan_boxes(order: Order, plan: Plan) -> list[list[dict[str, Any]]]:
-    """The boxes of each pallet of a plan, as `demo_page` takes them; labels count the sequence from 0."""
-    return [
-        [
-            {
-                "center": (p.position[0], p.position[1], p.position[2] + order.cartons[p.carton].size[2] / 2),
-                "size": order.cartons[p.carton].size,
-                "yaw": p.yaw,
-                "mass": order.cartons[p.carton].mass,
-                "label": str(number),
-            }
-            for number, p in enumerate(pallet)
-        ]
-        for pallet in plan.pallets
-    ]
 
 
 # ---- dataset -------------------------------------------------------------------------------------------------
@@ -148,10 +131,11 @@ def _described(dataset: Dataset) -> str:
 
 
 def _add_dataset(page: Page, dataset: Dataset, episodes: Sequence[int] | None, limit: int) -> None:
+    task = Settings.from_dict(dataset.settings["simulation"]).family
     described = [dataset.metadata(number) for number in range(len(dataset))]
     n, good = len(described), sum(entry["success"] for entry in described)
     low, high = success_interval(good, n)
-    cycles = [cycle for entry in described for cycle in cycle_times(entry.get("events", [])).values()]
+    cycles = [cycle for entry in described for cycle in cycle_times(entry.get("events", []), task.thing).values()]
     head = [
         ("episodes", str(n), f"and {len(dataset.quarantined)} quarantined"),
         ("success", _percent(good / n) if n else MISSING, f"95 %: {_percent(low)} to {_percent(high)}, {good} of {n}"),
@@ -159,20 +143,19 @@ def _add_dataset(page: Page, dataset: Dataset, episodes: Sequence[int] | None, l
         ("simulated time", f"{dataset.frames_in_all / dataset.features.fps / 3600:.2f} h", ""),
     ]
     if cycles:
-        head.append(("cycle time", f"{np.median(cycles):.1f} s", f"median of {len(cycles)} cartons"))
+        head.append(("cycle time", f"{np.median(cycles):.1f} s", f"median of {len(cycles)} {task.thing}s"))
     why = Counter(cause for entry in described for cause in {cause_of(reason) for reason in reasons_of(entry)})
     causes = f'<div class="card"><h3>Failures by cause, in episodes</h3>{bars(why)}</div>' if why else ""
-    tasks = "".join(f"<p>Task: {escape(task)}</p>" for task in dataset.tasks[:3])
-    more = f"<p>and {len(dataset.tasks) - 3} more tasks</p>" if len(dataset.tasks) > 3 else ""
-    page.section("Dataset", tasks, more, tiles(head), causes)
+    tasks = "".join(f"<p>Task: {escape(sentence)}</p>" for sentence in dataset.tasks)
+    page.section("Dataset", tasks, tiles(head), causes)
 
     chosen = _chosen([entry["success"] for entry in described], limit) if episodes is None else list(episodes)
     budget = VIDEO_BYTES // max(1, len(chosen) * len(dataset.features.cameras))
-    shown = [episode_part(dataset, number, video_bytes=budget) for number in chosen]
+    shown = [episode_part(dataset, number, task, video_bytes=budget) for number in chosen]
     links = " ".join(f'<a href="#episode-{number}">{number}</a>' for number in chosen)
     note = f"{len(chosen)} of {n} are shown. Cameras play together; a click into a plot goes to that moment."
     page.section("Episodes", f"<p>{links}</p>", *shown, note=note)
-    table_of_knobs, note = knob_table(described, dataset.quarantined, chosen)
+    table_of_knobs, note = knob_table(described, dataset.quarantined, chosen, task)
     page.section("Knobs", table_of_knobs, note=note)
     if dataset.quarantined:
         rows = [[Cell(str(q["variant"]), q["variant"]), _long(q["reason"])] for q in dataset.quarantined]
@@ -216,22 +199,22 @@ def _add_evaluation(page: Page, result: Mapping[str, Any]) -> None:
         )
         page.section("Success by knob", f'<div class="card"><div class="grid">{plots}</div></div>', note=note)
 
-    rows, kinds = [], []
+    rows, kinds, thing = [], [], result["thing"]
     for entry in result["episodes"]:
-        seconds, placed, cartons = entry["seconds"], entry["placed"], entry["cartons"]
+        seconds, done, things = entry["seconds"], entry["done"], entry["of"]
         rows.append(
             [
                 Cell(str(entry["variant"]), entry["variant"]),
                 Cell(badge(entry["success"]), int(entry["success"])),
                 _long(", ".join(entry["reasons"])),
-                Cell(f"{placed} of {cartons}", placed / max(cartons, 1)),
+                Cell(f"{done} of {things}", done / max(things, 1)),
                 Cell(f"{seconds:.1f}", seconds),
-                Cell(f"{seconds / placed:.1f}" if placed else MISSING, seconds / placed if placed else ""),
+                Cell(f"{seconds / done:.1f}" if done else MISSING, seconds / done if done else ""),
             ]
         )
         kinds.append("good" if entry["success"] else "bad")
-    columns = [("variant", ""), ("outcome", ""), ("reasons", ""), ("placed", "cartons"), ("time", "s")]
-    page.section("Variants evaluated", table([*columns, ("time per carton", "s")], rows, kinds=kinds))
+    columns = [("variant", ""), ("outcome", ""), ("reasons", ""), ("done", f"{thing}s"), ("time", "s")]
+    page.section("Variants evaluated", table([*columns, (f"time per {thing}", "s")], rows, kinds=kinds))
 
 
 def _success_plot(knob: str, bins: Sequence[Mapping[str, Any]]) -> str:
@@ -260,6 +243,11 @@ def _telling(bins: Sequence[Mapping[str, Any]]) -> float:
 
 
 # ---- demo ----------------------------------------------------------------------------------------------------
+
+
+def _planned_told(planned: Planned) -> str:
+    order, pallets = planned.order, planned.plan.pallets
+    return f"order {order.name}: {len(order.cartons)} cartons on {len(pallets)} pallet(s)"
 
 
 def _order_table(order: Order) -> str:

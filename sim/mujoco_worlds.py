@@ -57,6 +57,8 @@ class MujocoWorlds:
         """Write knob rows into the worlds `ids` and refresh what derives from them; a reset has to follow."""
         write_rows(self, rows, ids)
         self.batch.set_const(ids)
+        # The engine takes the bounds of every mesh from the template: those of exchanged ones are put right after it.
+        self.scene.scene.goods.write_bounds(self, rows, ids)
         for i in ids:
             self._models[i] = None
 

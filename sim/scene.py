@@ -1,8 +1,8 @@
 """Scenes: one template of a robot cell, compiled once; every world of a run is a row applied to it.
 
-A `Scene` says what stands where: an arm with its tool, fixed furniture, a fixed number of carton slots (spare ones
-sleep far away), cameras and lights. `compile_scene` turns it into one MuJoCo model plus the addresses by which the rest
-of the project finds things in it.
+A `Scene` says what stands where: an arm with its tool, fixed furniture, the goods (a fixed number of loose things;
+spare ones sleep far away), cameras and lights. `compile_scene` turns it into one MuJoCo model plus the addresses by
+which the rest of the project finds things in it.
 
 The physics profile is the one that holds a stack under tilt: elliptic cones, impratio 10, solref 0.01, implicitfast,
 2 ms; pyramidal cones creep twenty times as much and are anisotropic.
@@ -12,30 +12,45 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import mujoco
 import numpy as np
 
 from assets.arms import Arm
 from assets.asset import Body, Geom, Quat, Vec3
-from assets.carton import PARTS, carton
 from assets.errors import InputError
-from assets.looks import CARDBOARDS, LOOKS, texture_image
+from assets.looks import LOOKS, texture_image
+
+if TYPE_CHECKING:
+    from sim.knobs import Rows
+    from sim.worlds import Worlds
 
 TIMESTEP = 0.002  # [s] 500 Hz
-TEMPLATE_SIZE = (0.4, 0.3, 0.24)  # [m] of the carton that is compiled; rows give every slot its own
 # Contacts of 10 ms that grow firm over the first 0.3 mm and are damped twice over, as cardboard is. With MuJoCo's
 # default (impedance 0.9 to 0.95 over 1 mm, critical damping) light cartons on uneven supports and slender ones across
 # the deck's boards lose and find their contact points all the time: they walk down a 10 degree tilt at up to 2 mm/s;
 # their chatter keeps whole stacks awake. With this they stand within half a millimetre in 5 s, and sleep.
 SOLREF = [0.01, 2.0]
 SOLIMP = [0.3, 0.95, 0.0003, 0.5, 2.0]
+# Finger pads squeeze light things hard: a contact as soft as the others would let them sink in by centimetres.
+PAD_SOLREF, PAD_SOLIMP = [0.005, 1.0], [0.98, 0.999, 0.0005, 0.5, 2.0]
 STILL = 1e-9  # [m/s] of a belt at rest: MuJoCo leaves surface velocities out of a model in which all are zero
 PARKING = (30.0, 0.0)  # where spare slots sleep, out of every camera's sight [m]
 # Contact bits: cartons and furniture (1) touch everything; arm links (2) do not touch each other.
 WORLD_BIT, ARM_BIT = 1, 2
 # The surface with the higher priority decides a contact's friction, so that each pair of materials has its own knob.
-PRIORITY = {"cardboard": 0, "wood": 1, "belt": 1, "floor": 1, "metal": 0, "rubber": 0}
+PRIORITY = {
+    "cardboard": 0,
+    "wood": 1,
+    "belt": 1,
+    "floor": 1,
+    "metal": 0,
+    "rubber": 0,
+    "plastic": 0,
+    "mat": 1,
+    "pads": 2,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +88,36 @@ class Light:
     shadow: bool = True
 
 
+class Goods(Protocol):
+    """What is handled in a cell, and where its knobs act."""
+
+    @property
+    def bodies(self) -> tuple[Body, ...]:
+        """The loose things: slot k is the k-th; each floats freely and sleeps far away until a task puts it."""
+        ...
+
+    @property
+    def grips(self) -> tuple[str, ...]:
+        """Names of the box geoms that the vacuum may hold."""
+        ...
+
+    def prepare(self, spec: mujoco.MjSpec) -> None:
+        """Add the materials and meshes that the bodies name."""
+        ...
+
+    def write(self, worlds: Worlds, rows: Rows, ids: np.ndarray) -> None:
+        """Write the goods' knobs into the worlds' model arrays, a row for each world in `ids`."""
+        ...
+
+    def write_bounds(self, worlds: Worlds, rows: Rows, ids: np.ndarray) -> None:
+        """Write the bounds of meshes that a row has exchanged; called once the engine has refreshed its constants."""
+        ...
+
+    def grip_mass(self, rows: Rows) -> np.ndarray:
+        """Return what the controller is told that each grip's thing weighs [kg], (n, grips)."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Scene:
     """A template of a cell.
@@ -81,7 +126,7 @@ class Scene:
         arm: the arm and where its base stands.
         tool: the tool's tree, hung onto the arm's last link; holds a frame "suction" (z towards the load).
         furniture: what never moves.
-        slots: number of carton slots.
+        goods: what is handled.
         cameras, lights: what sees and what shines.
     """
 
@@ -89,7 +134,7 @@ class Scene:
     arm_position: Vec3
     tool: Body
     furniture: tuple[Placed, ...]
-    slots: int
+    goods: Goods
     cameras: tuple[Camera, ...]
     lights: tuple[Light, ...]
 
@@ -106,10 +151,12 @@ class CompiledScene:
     slot_bodies: np.ndarray  # (slots,)
     slot_qpos: np.ndarray  # (slots,) first of 7
     slot_dofs: np.ndarray  # (slots,) first of 6
-    slot_geoms: np.ndarray  # (slots, geoms per carton), the colliding one first
-    surfaces: dict[str, np.ndarray]  # surface: ids of the fixed geoms made of it
-    slot_materials: np.ndarray  # (slots,)
-    welds: np.ndarray  # (slots,) equality ids
+    surfaces: dict[str, np.ndarray]  # surface: ids of the geoms made of it, goods left out
+    grips: np.ndarray  # (grips,) geom ids
+    grip_bodies: np.ndarray  # (grips,)
+    grip_dofs: np.ndarray  # (grips,) first of the 6 of the loose thing that the grip belongs to
+    welds: np.ndarray  # (grips,) equality ids
+    fingers: int  # actuator of the tool's fingers, -1 for a tool without
     cups_body: int
     suction_site: int
     force_sensor: int  # address in sensordata
@@ -121,6 +168,26 @@ class CompiledScene:
     def substeps_per_second(self) -> float:
         """Physics steps per second."""
         return 1.0 / float(self.model.opt.timestep)
+
+    @property
+    def slots(self) -> int:
+        """Number of loose things."""
+        return len(self.slot_bodies)
+
+    def ids(self, kind: mujoco.mjtObj, names: Sequence[str]) -> np.ndarray:
+        """Return the ids of named things (n,); InputError for a name that the scene does not have."""
+        return _ids(self.model, kind, names)
+
+    def geoms(self, names: Sequence[str]) -> np.ndarray:
+        """Return the ids of named geoms (n,)."""
+        return self.ids(mujoco.mjtObj.mjOBJ_GEOM, names)
+
+
+def _ids(model: mujoco.MjModel, kind: mujoco.mjtObj, names: Sequence[str]) -> np.ndarray:
+    found = np.array([mujoco.mj_name2id(model, kind, n) for n in names], dtype=np.int64)
+    if (found < 0).any():
+        raise InputError(f"the scene has no {kind.name} named {names[int(np.argmin(found))]!r}")
+    return found
 
 
 def look_at(position: Vec3, target: Vec3, up: Vec3) -> np.ndarray:
@@ -140,8 +207,11 @@ def _add_geom(parent: mujoco.MjsBody, geom: Geom, arm: bool) -> None:
         "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
         "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
         "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+        "mesh": mujoco.mjtGeom.mjGEOM_MESH,
     }
     made = parent.add_geom(name=geom.name, type=kinds[geom.kind], pos=geom.position, quat=geom.quaternion)
+    if geom.mesh:
+        made.meshname = geom.mesh
     made.size = [*geom.size, *[0.0] * (3 - len(geom.size))]
     made.mass = 0.0
     made.material = geom.look
@@ -154,6 +224,8 @@ def _add_geom(parent: mujoco.MjsBody, geom: Geom, arm: bool) -> None:
         made.priority = PRIORITY[geom.surface]
         if geom.surface == "belt":
             made.surfacevel[0] = STILL
+        elif geom.surface == "pads":
+            made.solref, made.solimp = PAD_SOLREF, PAD_SOLIMP
 
 
 def _add_body(parent: mujoco.MjsBody, body: Body, position: Vec3, quaternion: Quat, arm: bool) -> mujoco.MjsBody:
@@ -165,11 +237,16 @@ def _add_body(parent: mujoco.MjsBody, body: Body, position: Vec3, quaternion: Qu
     if body.joint is not None:
         j = body.joint
         # Armature, damping, friction and gains are written per world; what stands here is the nominal arm.
-        joint = made.add_joint(name=j.name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=j.axis, range=j.range)
+        kind = mujoco.mjtJoint.mjJNT_SLIDE if j.kind == "slide" else mujoco.mjtJoint.mjJNT_HINGE
+        joint = made.add_joint(name=j.name, type=kind, axis=j.axis, range=j.range)
         joint.limited, joint.armature, joint.frictionloss = True, j.armature, j.friction
         joint.damping[0] = j.damping
-        joint.actgravcomp = True
-        made.gravcomp = 1.0
+        if arm:
+            joint.actgravcomp = True
+            made.gravcomp = 1.0
+        else:
+            # Dry friction that holds: with MuJoCo's default a light wall creeps under a load at a quarter turn a second.
+            joint.solref_friction, joint.solimp_friction = [0.005, 1.0], [0.9999, 0.9999, 0.001, 0.5, 2.0]
     elif body.free:
         made.add_freejoint(name=body.name)
     elif arm:
@@ -193,7 +270,7 @@ def _add_looks(spec: mujoco.MjSpec) -> None:
             texture = spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D)
             texture.height, texture.width, texture.nchannel = pixels.shape
             texture.data = pixels.tobytes()
-            _set_texture(material, name, look.texture.period)
+            set_texture(material, name, look.texture.period)
 
 
 def _add_sky(spec: mujoco.MjSpec) -> None:
@@ -203,7 +280,8 @@ def _add_sky(spec: mujoco.MjSpec) -> None:
     sky.rgb1, sky.rgb2 = [0.78, 0.80, 0.82], [0.55, 0.56, 0.57]
 
 
-def _set_texture(material: mujoco.MjsMaterial, name: str, period: float) -> None:
+def set_texture(material: mujoco.MjsMaterial, name: str, period: float) -> None:
+    """Give a material the texture `name`, repeated every `period` [m]."""
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
     material.texuniform, material.texrepeat = True, [1.0 / period] * 2
 
@@ -212,10 +290,11 @@ def compile_scene(scene: Scene) -> CompiledScene:
     """Compile the template.
 
     Raises:
-        InputError: no slot, or the tool has no frame "suction".
+        InputError: no goods, or the tool has no frame "suction".
     """
-    if scene.slots < 1:
-        raise InputError(f"a scene needs at least one carton slot, got {scene.slots}")
+    loose = scene.goods.bodies
+    if not loose:
+        raise InputError("a scene needs at least one loose thing, its goods hold none")
     if "suction" not in {frame.name for body in scene.tool.walk() for frame in body.frames}:
         raise InputError(f"the tool {scene.tool.name!r} has no frame 'suction' in the middle of its cups' lips")
     spec = mujoco.MjSpec()
@@ -227,6 +306,8 @@ def compile_scene(scene: Scene) -> CompiledScene:
     option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     option.iterations, option.ls_iterations = 50, 50
     option.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
+    # The bounding volumes within a body are those of the template: a row that resizes or exchanges geoms outgrows them.
+    option.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE
     option.sleep_tolerance = 1e-3
     spec.default.geom.solref = SOLREF
     spec.default.geom.solimp = SOLIMP
@@ -244,19 +325,25 @@ def compile_scene(scene: Scene) -> CompiledScene:
         _add_body(world, placed.body, placed.position, placed.quaternion, arm=False)
     last = list(scene.arm.body.walk())[-1].name
     _add_body(world, scene.arm.body.attach(last, scene.tool), scene.arm_position, (1.0, 0.0, 0.0, 0.0), arm=True)
-    for joint in scene.arm.body.joints():
+    for joint in (*scene.arm.body.joints(), *scene.tool.joints()):
+        if joint.mimics is not None:
+            follows = spec.add_equality(type=mujoco.mjtEq.mjEQ_JOINT, name1=joint.name, name2=joint.mimics)
+            follows.objtype = mujoco.mjtObj.mjOBJ_JOINT
+            follows.data[:2] = [0.0, 1.0]
+            follows.solref = [0.004, 1.0]  # a linkage is stiffer than a contact
+            continue
         servo = spec.add_actuator(name=joint.name, target=joint.name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
         servo.set_to_position(kp=joint.stiffness, kv=joint.servo_damping)
         servo.forcelimited, servo.forcerange = True, [-joint.torque_limit, joint.torque_limit]
 
-    for i in range(scene.slots):
-        material = spec.add_material(name=f"carton{i}", rgba=[1, 1, 1, 1], specular=0.1, shininess=0.1)
-        _set_texture(material, CARDBOARDS[0], 0.4)
-        body = carton(f"slot{i}", TEMPLATE_SIZE, 5.0, look=f"carton{i}")
+    scene.goods.prepare(spec)
+    for i, body in enumerate(loose):
         at = (PARKING[0] + 1.2 * (i % 8), PARKING[1] + 1.2 * (i // 8), 0.5)
         made = _add_body(world, body, at, (1.0, 0.0, 0.0, 0.0), arm=False)
         made.sleep = mujoco.mjtSleepPolicy.mjSLEEP_INIT
-        weld = spec.add_equality(name=f"weld{i}", type=mujoco.mjtEq.mjEQ_WELD, name1="cups", name2=f"slot{i}")
+    holders = {geom.name: body.name for thing in loose for body in thing.walk() for geom in body.geoms}
+    for grip in scene.goods.grips:
+        weld = spec.add_equality(name=f"weld_{grip}", type=mujoco.mjtEq.mjEQ_WELD, name1="cups", name2=holders[grip])
         weld.objtype, weld.active = mujoco.mjtObj.mjOBJ_BODY, False
 
     for camera in scene.cameras:
@@ -285,24 +372,20 @@ def compile_scene(scene: Scene) -> CompiledScene:
 
 
 def _addresses(scene: Scene, model: mujoco.MjModel) -> CompiledScene:
-    def ids(kind: mujoco.mjtObj, names: Sequence[str]) -> np.ndarray:
-        found = np.array([mujoco.mj_name2id(model, kind, n) for n in names], dtype=np.int64)
-        if (found < 0).any():
-            raise InputError(f"the scene has no {kind.name} named {names[int(np.argmin(found))]!r}")
-        return found
-
     objects = mujoco.mjtObj
-    joints = ids(objects.mjOBJ_JOINT, [j.name for j in scene.arm.body.joints()])
-    bodies = ids(objects.mjOBJ_BODY, [f"slot{i}" for i in range(scene.slots)])
+    joints = _ids(model, objects.mjOBJ_JOINT, [j.name for j in scene.arm.body.joints()])
+    bodies = _ids(model, objects.mjOBJ_BODY, [body.name for body in scene.goods.bodies])
     first = model.body_jntadr[bodies]
-    geoms = [ids(objects.mjOBJ_GEOM, [f"slot{i}_{p}" for p in PARTS]) for i in range(scene.slots)]
     surfaces: dict[str, list[str]] = {"floor": ["floor"]}
-    for placed in scene.furniture:
-        for body in placed.body.walk():
-            for geom in body.geoms:
-                if geom.surface is not None:
-                    surfaces.setdefault(geom.surface, []).append(geom.name)
-    force, torque, acceleration = ids(objects.mjOBJ_SENSOR, ["force", "torque", "acceleration"])
+    for body in (b for root in (*(p.body for p in scene.furniture), scene.tool) for b in root.walk()):
+        for geom in body.geoms:
+            if geom.surface is not None:
+                surfaces.setdefault(geom.surface, []).append(geom.name)
+    sensors = _ids(model, objects.mjOBJ_SENSOR, ["force", "torque", "acceleration"])
+    force, torque, acceleration = (int(a) for a in model.sensor_adr[sensors])
+    grips = _ids(model, objects.mjOBJ_GEOM, scene.goods.grips)
+    holders = model.geom_bodyid[grips].astype(np.int64)
+    fingers = [j.name for j in scene.tool.joints() if j.mimics is None]
     return CompiledScene(
         scene=scene,
         model=model,
@@ -312,14 +395,16 @@ def _addresses(scene: Scene, model: mujoco.MjModel) -> CompiledScene:
         slot_bodies=bodies,
         slot_qpos=model.jnt_qposadr[first].astype(np.int64),
         slot_dofs=model.jnt_dofadr[first].astype(np.int64),
-        slot_geoms=np.stack(geoms),
-        surfaces={surface: ids(objects.mjOBJ_GEOM, names) for surface, names in surfaces.items()},
-        slot_materials=ids(objects.mjOBJ_MATERIAL, [f"carton{i}" for i in range(scene.slots)]),
-        welds=ids(objects.mjOBJ_EQUALITY, [f"weld{i}" for i in range(scene.slots)]),
-        cups_body=int(ids(objects.mjOBJ_BODY, ["cups"])[0]),
-        suction_site=int(ids(objects.mjOBJ_SITE, ["suction"])[0]),
-        force_sensor=int(model.sensor_adr[force]),
-        torque_sensor=int(model.sensor_adr[torque]),
-        acceleration_sensor=int(model.sensor_adr[acceleration]),
-        cameras={c.name: int(ids(objects.mjOBJ_CAMERA, [c.name])[0]) for c in scene.cameras},
+        surfaces={surface: _ids(model, objects.mjOBJ_GEOM, names) for surface, names in surfaces.items()},
+        grips=grips,
+        grip_bodies=holders,
+        grip_dofs=model.jnt_dofadr[model.body_jntadr[model.body_rootid[holders]]].astype(np.int64),
+        welds=_ids(model, objects.mjOBJ_EQUALITY, [f"weld_{grip}" for grip in scene.goods.grips]),
+        fingers=int(_ids(model, objects.mjOBJ_ACTUATOR, fingers)[0]) if fingers else -1,
+        cups_body=int(_ids(model, objects.mjOBJ_BODY, ["cups"])[0]),
+        suction_site=int(_ids(model, objects.mjOBJ_SITE, ["suction"])[0]),
+        force_sensor=force,
+        torque_sensor=torque,
+        acceleration_sensor=acceleration,
+        cameras={c.name: int(_ids(model, objects.mjOBJ_CAMERA, [c.name])[0]) for c in scene.cameras},
     )

@@ -1,9 +1,10 @@
 """Suction: the same in every engine. Attach on proximity and seal, hold with a compliant force, break at limits.
 
-A cup seals when its lip is close to a carton's face, parallel to it and inside its edges. The sealed cups hold the
-carton through a compliant weld; the wrench measured at the lips is compared with what the cups can bear, following the
-contact model of Dex-Net 3.0 (Mahler et al., arXiv 1709.06670): the outermost cup peels off where pull and bending
-moments together exceed its vacuum force; shear and twist are limited by friction under what is left of it.
+A cup seals when its lip is close to a face of a box (a carton, a tote's wall), parallel to it and inside its edges. The
+sealed cups hold the box's body through a compliant weld; the wrench measured at the lips is compared with what the cups
+can bear, following the contact model of Dex-Net 3.0 (Mahler et al., arXiv 1709.06670): the outermost cup peels off
+where pull and bending moments together exceed its vacuum force; shear and twist are limited by friction under what is
+left of it.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from sim.worlds import Worlds
 
 SEAL_GAP = 0.006  # [m] how far a lip may be from the face and still draw it in
 SEAL_TILT = np.deg2rad(6.0)  # [rad] how far the faces may be from parallel
-MINIMUM_CUPS = 3  # a carton held by fewer peels off at once
+MINIMUM_CUPS = 3  # what is held by fewer peels off at once
 VACUUM_TIME = 0.06  # [s] time constant of evacuating the cups
-NUDGE = 0.005  # [m/s] downwards when a carton is let go: what it falls in half a millisecond
+NUDGE = 0.005  # [m/s] downwards when something is let go: what it falls in half a millisecond
 NEAR = 0.05  # [m] more than anything moves in an interval
 FREE = -1
 
@@ -32,7 +33,7 @@ class SuctionState:
 
     Attributes:
         on: (n,) whether the pump is asked to draw.
-        held: (n,) slot of the carton that is held, or FREE.
+        held: (n,) the grip that is held (number in `Scene.goods.grips`), or FREE.
         sealed: (n,) number of sealed cups.
         vacuum: (n,) share of the full vacuum that has built up, 0..1.
         wrench: (n, 6) mean force [N] and torque [N m] at the lips over the last interval.
@@ -78,18 +79,23 @@ class Suction:
         self._arm_of_twist = float(np.sqrt((cups.positions**2).sum(1)).mean())
         self._site = tuple(a[worlds.scene.suction_site].copy() for a in (model.site_pos, model.site_quat))
         self._lips = np.concatenate([cups.positions, np.zeros((len(cups.positions), 1))], axis=1)
-        self.half_size = np.zeros((n, worlds.scene.scene.slots, 3))
-        # [m] how far the lips' centre may be from a carton's for any cup to seal
-        self._seal_distance = np.zeros((n, worlds.scene.scene.slots))
+        grips = len(worlds.scene.grips)
+        self.half_size = np.zeros((n, grips, 3))  # [m] of the boxes that may be held
+        self.middle = np.zeros((n, grips, 3))  # [m] of these boxes, in their bodies' frames
+        # [m] how far the lips' centre may be from a body's origin for any cup to seal
+        self._seal_distance = np.zeros((n, grips))
         self.max_force = np.zeros(n)
         self.max_moment = np.zeros((n, 2))
         self.friction = np.zeros(n)
 
-    def apply(self, rows: Rows, half_size: np.ndarray, ids: np.ndarray) -> None:
-        """Take over strength from the knobs and the cartons' half sizes [m], (n, slots, 3)."""
-        self.half_size[ids] = half_size
+    def apply(self, rows: Rows, ids: np.ndarray) -> None:
+        """Take over strength from the knobs, and where the boxes are that may be held; the rows have been written."""
+        grips = np.ix_(ids, self.worlds.scene.grips)
+        self.half_size[ids] = self.worlds.field("geom_size")[grips]
+        self.middle[ids] = self.worlds.field("geom_pos")[grips]
         pad = np.sqrt((self.cups.positions**2).sum(1)).max() + SEAL_GAP
-        self._seal_distance[ids] = np.sqrt((half_size**2).sum(-1)) + pad
+        reach = np.sqrt((self.half_size[ids] ** 2).sum(-1)) + np.sqrt((self.middle[ids] ** 2).sum(-1))
+        self._seal_distance[ids] = reach + pad
         self.max_force[ids] = rows["suction.max_force"]
         self.max_moment[ids] = rows["suction.max_moment"]
         self.friction[ids] = rows["suction.friction"]
@@ -98,7 +104,7 @@ class Suction:
         """Let go in the worlds `ids`."""
         s = self.state
         s.on[ids], s.held[ids], s.sealed[ids], s.vacuum[ids], s.wrench[ids], s.broken_by[ids] = 0, FREE, 0, 0, 0, 0
-        self.worlds.eq_active[ids] = 0
+        self.worlds.eq_active[np.ix_(ids, self.worlds.scene.welds)] = 0
 
     def lip_pose(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return position [m] (n, 3) and quaternion (n, 4) of the lip plane's frame, z towards the load."""
@@ -113,10 +119,10 @@ class Suction:
         return free & (~seeking | ~self._any_near(travel, ids))
 
     def _any_near(self, travel: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Say (n,) whether the lips are within `travel` (n,) [m] of where a cup may seal against some carton."""
+        """Say (n,) whether the lips are within `travel` (n,) [m] of where a cup may seal against some box."""
         scene = self.worlds.scene
-        carton = self.worlds.qpos[ids[:, None, None], scene.slot_qpos[:, None] + np.arange(3)]
-        away = self.worlds.site_xpos[ids, scene.suction_site][:, None] - carton
+        box = self.worlds.xpos[ids[:, None], scene.grip_bodies]
+        away = self.worlds.site_xpos[ids, scene.suction_site][:, None] - box
         x, y, z = away[..., 0], away[..., 1], away[..., 2]
         return (np.sqrt(x * x + y * y + z * z) < self._seal_distance[ids] + travel[:, None]).any(1)
 
@@ -150,8 +156,8 @@ class Suction:
     def _release(self, ids: np.ndarray) -> None:
         s, scene = self.state, self.worlds.scene
         self.worlds.eq_active[ids, scene.welds[s.held[ids]]] = 0
-        # A carton that hung still counts as ready to sleep and would do so in mid-air: a nudge keeps it awake.
-        self.worlds.qvel[ids, scene.slot_dofs[s.held[ids]] + 2] -= NUDGE
+        # What hung still counts as ready to sleep and would do so in mid-air: a nudge keeps it awake.
+        self.worlds.qvel[ids, scene.grip_dofs[s.held[ids]] + 2] -= NUDGE
         s.held[ids], s.sealed[ids] = FREE, 0
 
     def _check_limits(self, ids: np.ndarray) -> None:
@@ -159,12 +165,13 @@ class Suction:
         share = s.sealed[ids] / len(self.cups.positions) * s.vacuum[ids]
         force, moment = self.max_force[ids] * share, self.max_moment[ids] * share[:, None]
         fx, fy, fz, tx, ty, tz = s.wrench[ids].T
-        pull, shear = np.maximum(fz, 0.0), np.sqrt(fx * fx + fy * fy)
+        shear = np.sqrt(fx * fx + fy * fy)
         bending = np.abs(tx) / np.maximum(moment[:, 0], 1e-9) + np.abs(ty) / np.maximum(moment[:, 1], 1e-9)
-        left = np.maximum(force - pull, 0.0)
-        # A vacuum that is still building up cannot be overloaded by the carton's own rest on the belt.
+        left = np.maximum(force - np.maximum(fz, 0.0), 0.0)
+        # A vacuum that is still building up cannot be overloaded by what the load itself rests on.
         armed = s.vacuum[ids] > 0.5
-        pulled = armed & (pull / np.maximum(force, 1e-9) + bending > 1.0)
+        # Pressing (a negative pull) keeps the outermost cup on: a load set down askew bends without tearing.
+        pulled = armed & (fz / np.maximum(force, 1e-9) + bending > 1.0)
         slid = armed & (shear > self.friction[ids] * left)
         twisted = armed & (np.abs(tz) > self.friction[ids] * left * self._arm_of_twist)
         why = np.where(pulled, 1, np.where(slid, 2, np.where(twisted, 3, 0)))
@@ -178,28 +185,28 @@ class Suction:
         if not len(ids):
             return
         lip, turn = self.lip_pose(ids)
-        position = self.worlds.xpos[ids[:, None], scene.slot_bodies]
-        # The carton whose box is nearest to the lip plane's centre.
-        quaternion = self.worlds.xquat[ids[:, None], scene.slot_bodies]
+        quaternion = self.worlds.xquat[ids[:, None], scene.grip_bodies]
+        position = self.worlds.xpos[ids[:, None], scene.grip_bodies] + rotate(quaternion, self.middle[ids])
+        # The box that is nearest to the lip plane's centre.
         local = rotate(conjugate(quaternion), lip[:, None, :] - position)
         outside = np.maximum(np.abs(local) - self.half_size[ids], 0.0)
-        slot = np.argmin((outside * outside).sum(-1), axis=1)
+        grip = np.argmin((outside * outside).sum(-1), axis=1)
         row = np.arange(len(ids))
-        half, quaternion, position = self.half_size[ids, slot], quaternion[row, slot], position[row, slot]
+        half, quaternion, position = self.half_size[ids, grip], quaternion[row, grip], position[row, grip]
         sealed = self._sealed_cups(lip, turn, position, quaternion, half)
         got = sealed >= MINIMUM_CUPS
         s.sealed[ids] = np.where(got, sealed, 0)
         if not got.any():
             return
-        who, which = ids[got], slot[got]
+        who, which = ids[got], grip[got]
         s.held[who] = which
-        self._weld(who, which, lip[got], position[got], quaternion[got])
+        self._weld(who, which, lip[got], quaternion[got])
 
     def _sealed_cups(
         self, lip: np.ndarray, turn: np.ndarray, position: np.ndarray, quaternion: np.ndarray, half: np.ndarray
     ) -> np.ndarray:
         """Count the cups that seal against the face that looks at the tool; (n,)."""
-        towards = rotate(conjugate(quaternion), rotate(turn, np.array([0.0, 0.0, 1.0])))  # tool's z in carton axes
+        towards = rotate(conjugate(quaternion), rotate(turn, np.array([0.0, 0.0, 1.0])))  # tool's z in the box's axes
         axis = np.argmax(np.abs(towards), axis=1)
         row = np.arange(len(axis))
         side = -np.sign(towards[row, axis])
@@ -212,14 +219,13 @@ class Suction:
         np.put_along_axis(inside, axis[:, None, None], True, axis=2)
         return ((gap <= SEAL_GAP) & inside.all(-1) & parallel[:, None]).sum(1)
 
-    def _weld(
-        self, ids: np.ndarray, slot: np.ndarray, lip: np.ndarray, position: np.ndarray, quaternion: np.ndarray
-    ) -> None:
-        """Hold the carton where it is against the cups; the force acts at the lips."""
+    def _weld(self, ids: np.ndarray, grip: np.ndarray, lip: np.ndarray, quaternion: np.ndarray) -> None:
+        """Hold the body of a grip, turned by `quaternion`, where it is against the cups; the force acts at the lips."""
         scene = self.worlds.scene
+        position = self.worlds.xpos[ids, scene.grip_bodies[grip]]
         tool, tool_turn = self.worlds.xpos[ids, scene.cups_body], self.worlds.xquat[ids, scene.cups_body]
         data = self.worlds.field("eq_data")
-        welds = scene.welds[slot]
+        welds = scene.welds[grip]
         data[ids, welds, 0:3] = rotate(conjugate(quaternion), lip - position)
         data[ids, welds, 3:6] = rotate(conjugate(tool_turn), lip - tool)
         data[ids, welds, 6:10] = multiply(conjugate(tool_turn), quaternion)

@@ -1,4 +1,4 @@
-"""What is to be done: orders and packing plans, the palletizing task, its expert, environments, rollouts, evaluation.
+"""What is to be done: orders and packing plans, the task families, their experts, environments, rollouts, evaluation.
 
 Importing this package registers the Gymnasium environments.
 """

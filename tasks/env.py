@@ -1,8 +1,8 @@
-"""Palletizing as Gymnasium environments: `palletlab/Palletizing-v0`, one world or many.
+"""The tasks as Gymnasium environments, one world or many: `palletlab/Palletizing-v0`, and each stage of a task alone.
 
-Actions come at 10 Hz: six joint targets [rad] and suction (on above 0.5). Observations are dictionaries of float32
-vectors, `state` (STATE_NAMES) and `environment_state` (SURROUNDINGS_NAMES) in `tasks.palletizing.task`, and a picture
-for each camera asked for. The vector environment resets by Gymnasium's NEXT_STEP rule: the step after an episode's end
+Actions come at 10 Hz: six joint targets [rad], then the tool (for the suction gripper, on above 0.5). Observations are
+dictionaries of float32 vectors, `state` and `environment_state`, whose numbers the task family names, and a picture for
+each camera asked for. The vector environment resets by Gymnasium's NEXT_STEP rule: the step after an episode's end
 ignores the action, returns the new episode's first observation, reward 0 and no end. `autoreset_mode="SameStep"` resets
 within the step instead and hands the last observation and info over as `final_obs` and `final_info`.
 
@@ -23,8 +23,7 @@ from assets.errors import InputError, unknown
 from sim.cell import PERIOD
 from sim.knobs import Rows
 from sim.variations import Variation
-from tasks.palletizing.task import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
-from tasks.palletizing.variants import variation_named
+from tasks.families import FAMILIES, family, variation_named
 from tasks.simulation import Settings, Simulation, Source
 
 MODES = {"NextStep": AutoresetMode.NEXT_STEP, "SameStep": AutoresetMode.SAME_STEP}
@@ -32,27 +31,27 @@ MODES = {"NextStep": AutoresetMode.NEXT_STEP, "SameStep": AutoresetMode.SAME_STE
 
 def spaces(settings: Settings) -> tuple[gym.spaces.Dict, gym.spaces.Box]:
     """Return one world's observation and action space."""
-    unbounded = {"state": len(STATE_NAMES), "environment_state": len(SURROUNDINGS_NAMES)}
+    task = settings.family
+    unbounded = {"state": len(task.state_names), "environment_state": len(task.surroundings_names(settings.slots))}
     seen: dict[str, gym.Space] = {
         name: gym.spaces.Box(-np.inf, np.inf, (size,), np.float32) for name, size in unbounded.items()
     }
     size = settings.image_size
     for camera in settings.cameras:
         seen[camera] = gym.spaces.Box(0, 255, (size, size, 3), np.uint8)
-    joints = settings.layout.arm.body.joints()
-    low = np.array([j.range[0] for j in joints] + [0.0], np.float32)
-    high = np.array([j.range[1] for j in joints] + [1.0], np.float32)
-    assert len(low) == len(ACTION_NAMES)
+    low, high = (bound.astype(np.float32) for bound in task.action_bounds(settings.layout))
     return gym.spaces.Dict(seen), gym.spaces.Box(low, high, dtype=np.float32)
 
 
-class PalletizingVectorEnv(gym.vector.VectorEnv):
-    """Palletizing in `num_envs` worlds at once."""
+class TaskVectorEnv(gym.vector.VectorEnv):
+    """A task in `num_envs` worlds at once."""
 
     def __init__(
         self,
         num_envs: int = 1,
         *,
+        task: str | None = None,
+        stage: str | None = None,
         settings: Settings | None = None,
         variation: Variation | None = None,
         variants: Rows | None = None,
@@ -65,9 +64,11 @@ class PalletizingVectorEnv(gym.vector.VectorEnv):
 
         Args:
             num_envs: worlds.
+            task: name of the task family; palletizing, or that of the settings.
+            stage: runs only this stage of the task.
             settings: cell, slots and cameras.
-            variation: to draw worlds from; the nominal one by default.
-            variants: a table of planned rows to run in turn, instead.
+            variation: to draw worlds from; the task's nominal one by default.
+            variants: a table of rows, ready to run, to be taken in turn instead.
             seed: of the variation, unless `reset(seed=...)` says otherwise.
             nthread: CPU threads, 0 for all cores.
             autoreset_mode: "NextStep" or "SameStep".
@@ -78,7 +79,10 @@ class PalletizingVectorEnv(gym.vector.VectorEnv):
             raise unknown("autoreset_mode", str(mode), MODES)
         if render_mode not in (None, "rgb_array"):
             raise unknown("render_mode", str(render_mode), ["rgb_array"])
-        self.settings = settings or Settings(cameras=("cell",) if render_mode else ())
+        self.settings = settings or Settings(task or "palletizing", cameras=("cell",) if render_mode else ())
+        if task not in (None, self.settings.task):
+            raise InputError(f"task = {task!r}, but the settings are for {self.settings.task!r}")
+        self.settings.family.check_stage(stage)
         if render_mode and not self.settings.cameras:
             raise InputError("render_mode='rgb_array' wants a camera in settings.cameras")
         self.num_envs, self.render_mode = num_envs, render_mode
@@ -87,7 +91,7 @@ class PalletizingVectorEnv(gym.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.simulation = Simulation(self.settings, num_envs, nthread)
-        self._variation, self._table, self._seed = variation, variants, seed
+        self._variation, self._table, self._stage, self._seed = variation, variants, stage, seed
         self._source: Source | None = None
         self._all = np.arange(num_envs)
         self._ended = np.zeros(num_envs, dtype=bool)
@@ -97,9 +101,9 @@ class PalletizingVectorEnv(gym.vector.VectorEnv):
 
     def _make_source(self, seed: int) -> Source:
         if self._table is not None:
-            return Source(self.settings, table=self._table)
-        variation = self._variation or variation_named("nominal", self.settings.knobs)
-        return Source(self.settings, variation, seed)
+            return Source(self.settings, table=self._table, stage=self._stage)
+        variation = self._variation or variation_named("nominal", self.settings.knobs, self.settings.task)
+        return Source(self.settings, variation, seed, stage=self._stage)
 
     def _begin(self, ids: np.ndarray) -> None:
         assert self._source is not None
@@ -211,14 +215,14 @@ class PalletizingVectorEnv(gym.vector.VectorEnv):
         self.simulation.close()
 
 
-class PalletizingEnv(gym.Env):
-    """One world of `PalletizingVectorEnv`, for what wants a plain environment."""
+class TaskEnv(gym.Env):
+    """One world of `TaskVectorEnv`, for what wants a plain environment."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - Gymnasium's own form
 
     def __init__(self, render_mode: str | None = None, **settings: Any):
-        """Take the arguments of `PalletizingVectorEnv`, except `num_envs` and `autoreset_mode`."""
-        self._vector = PalletizingVectorEnv(1, render_mode=render_mode, **settings)
+        """Take the arguments of `TaskVectorEnv`, except `num_envs` and `autoreset_mode`."""
+        self._vector = TaskVectorEnv(1, render_mode=render_mode, **settings)
         self.render_mode = render_mode
         self.observation_space = self._vector.single_observation_space
         self.action_space = self._vector.single_action_space
@@ -256,12 +260,15 @@ class PalletizingEnv(gym.Env):
 
 
 def register() -> None:
-    """Make `gymnasium.make("palletlab/Palletizing-v0")` and `gymnasium.make_vec(...)` work."""
-    name = "palletlab/Palletizing-v0"
-    if name not in gym.registry:
-        gym.register(
-            name,
-            entry_point="tasks.env:PalletizingEnv",
-            vector_entry_point="tasks.env:PalletizingVectorEnv",
-            disable_env_checker=True,
-        )
+    """Make `gymnasium.make("palletlab/Palletizing-v0")` and `gymnasium.make_vec(...)` work, for tasks and stages."""
+    for name in FAMILIES:
+        task = family(name)
+        for stage in (None, *task.stages):
+            if task.environment_id(stage) not in gym.registry:
+                gym.register(
+                    task.environment_id(stage),
+                    entry_point="tasks.env:TaskEnv",
+                    vector_entry_point="tasks.env:TaskVectorEnv",
+                    disable_env_checker=True,
+                    kwargs={"task": name, "stage": stage},
+                )

@@ -61,7 +61,7 @@ def replay(root: Path, episode: int) -> Replay:
     for k, action in enumerate(actions):
         simulation.task.advance(action[None], ids)
         states[k + 1] = simulation.full_state(ids)[0]
-    # Bit for bit, but for the sign of zero: it only says whether a resting carton is awake.
+    # Bit for bit, but for the sign of zero: it only says whether a resting body is awake.
     different = (states != recorded).any(axis=1)
     now = versions()
     return Replay(

@@ -15,7 +15,7 @@ import queue
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -27,46 +27,34 @@ from tasks.dataset.publisher import Publisher
 from tasks.dataset.reader import open_dataset
 from tasks.dataset.staging import EpisodeWriter, stage_quarantine
 from tasks.durable import FullDiskError
-from tasks.palletizing.cell import Layout
-from tasks.palletizing.expert import PalletizingExpert
-from tasks.palletizing.task import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
 from tasks.random_policy import RandomPolicy
 from tasks.simulation import Settings, Simulation, versions
+from tasks.task import Policy
 
-TASK = "Stack every carton that arrives on the conveyor onto the pallet as planned."
-
-
-class Policy(Protocol):
-    """What acts: the expert, a baseline, a learned policy."""
-
-    def reset(self, ids: np.ndarray, variants: np.ndarray) -> None:
-        """Begin episodes of the variants with these numbers in the worlds `ids`."""
-        ...
-
-    def act(self, observation: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
-        """Return the next action chunk (n, length, 7) for the worlds `ids`, given their observation (n, ...)."""
-        ...
+RANDOM = "random"  # the policy that every task has
 
 
-POLICIES: dict[str, Callable[[Layout, int], Policy]] = {"expert": PalletizingExpert, "random": RandomPolicy}
-
-
-def make_policy(name: str, layout: Layout, nworld: int) -> Policy:
+def make_policy(name: str, settings: Settings, nworld: int) -> Policy:
     """Return the policy of that name for `nworld` worlds; InputError names the nearest ones if there is none."""
-    if name not in POLICIES:
-        raise unknown("policy", name, POLICIES)
-    return POLICIES[name](layout, nworld)
+    task, layout = settings.family, settings.layout
+    if name == RANDOM:
+        return RandomPolicy(layout, task.action_bounds(layout), nworld)
+    if name not in task.policies:
+        raise unknown(f"policy for {task.name}", name, (*task.policies, RANDOM))
+    return task.policies[name](layout, nworld)
 
 
 def features(settings: Settings) -> Features:
     """Return the dataset's features for these settings."""
+    task = settings.family
     return Features(
         fps=round(1 / PERIOD),
         robot_type=settings.layout.robot,
         cameras={name: (settings.image_size, settings.image_size) for name in settings.cameras},
-        state_names=STATE_NAMES,
-        action_names=ACTION_NAMES,
-        environment_state_names=SURROUNDINGS_NAMES,
+        state_names=task.state_names,
+        action_names=task.action_names,
+        environment_state_names=task.surroundings_names(settings.slots),
+        tasks=task.instructions,
     )
 
 
@@ -75,9 +63,9 @@ class Job:
     """What a rollout does.
 
     Attributes:
-        settings: cell, slots, cameras.
-        policy: key of POLICIES.
-        rows: planned variants.
+        settings: task, cell, slots, cameras.
+        policy: name of the policy: one of the task family's, or "random".
+        rows: variants, ready to run.
         root: folder of the dataset.
         worlds: worlds in all, shared out among the workers.
         workers: processes.
@@ -94,7 +82,7 @@ class Job:
 
     def check(self) -> None:
         """Raise InputError for settings that cannot be run."""
-        make_policy(self.policy, self.settings.layout, 1)
+        make_policy(self.policy, self.settings, 1)
         if self.worlds < 1 or self.workers < 1:
             raise InputError(f"worlds = {self.worlds} and workers = {self.workers} must be at least 1")
         if len(self.rows) == 0:
@@ -203,10 +191,10 @@ def _work(job: Job, parent: int, complaints: Any) -> None:
 
 def _run(job: Job, keep_going: Callable[[], bool]) -> None:
     simulation = Simulation(job.settings, job.worlds, nthread=1)
-    policy = make_policy(job.policy, job.settings.layout, job.worlds)
+    policy = make_policy(job.policy, job.settings, job.worlds)
     waiting = list(range(len(job.rows)))[::-1]
     running: dict[int, tuple[int, EpisodeWriter]] = {}  # world: row, writer
-    plan_features = features(job.settings)
+    every = features(job.settings)
 
     def begin(worlds: list[int]) -> None:
         starting = worlds[: len(waiting)]
@@ -219,13 +207,14 @@ def _run(job: Job, keep_going: Callable[[], bool]) -> None:
         policy.reset(ids, rows.numbers)
         for world, row in zip(starting, taken, strict=True):
             variant = int(job.rows.numbers[row])
-            running[world] = (row, EpisodeWriter(job.root, plan_features, variant, TASK))
+            running[world] = (row, EpisodeWriter(job.root, every, variant))
 
     begin(list(range(job.worlds)))
     while running and keep_going():
         ids = np.array(sorted(running))
         observation = simulation.task.observe(ids)
         pictures = simulation.render(ids)
+        instructions = simulation.task.instruction(ids)
         before = simulation.full_state(ids)
         # What is executed is what the dataset keeps: float32.
         action = policy.act(observation | pictures, ids)[:, 0].astype(np.float32)
@@ -253,6 +242,7 @@ def _run(job: Job, keep_going: Callable[[], bool]) -> None:
                 done=end,
                 success=verdict is not None and verdict.success,
                 full_state=before[k],
+                task=instructions[k],
             )
             if verdict is not None and after is not None:
                 metadata = {

@@ -1,4 +1,4 @@
-"""Everything a palletizing run needs, put together: scene, worlds, cell, task, judge and cameras, from one setting."""
+"""Everything a run needs, put together: scene, worlds, cell, task and cameras, from one setting."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ import mujoco
 import numpy as np
 
 from assets.errors import InputError, unknown
-from assets.gripper import Cups
 from sim.cell import Cell
 from sim.knobs import Knobs, Rows
 from sim.mujoco_worlds import MujocoWorlds
 from sim.rendering import Renderer
 from sim.scene import CompiledScene, compile_scene
 from sim.variations import Variation
-from tasks.palletizing.cell import Layout, palletizing_scene
-from tasks.palletizing.judge import Judge
-from tasks.palletizing.task import Palletizing, TaskState
-from tasks.palletizing.variants import Planner, palletizing_knobs, plan_rows
+from tasks.families import family
+from tasks.task import Task, TaskFamily, Verdict
 
 CAMERAS = ("cell", "wrist")
 
@@ -30,18 +27,26 @@ class Settings:
     """What a run simulates, apart from its rows.
 
     Attributes:
-        layout: arm and cell.
-        slots: greatest number of cartons on a pallet.
+        task: name of the task family.
+        layout: arm and cell, of the family's `layout` class; its default one if not given.
+        slots: greatest number of loose goods (cartons, parts); the family's own number if not given.
         cameras: names of the cameras to render, of "cell" and "wrist".
         image_size: height and width of the pictures [px].
     """
 
-    layout: Layout = dataclasses.field(default_factory=Layout)
-    slots: int = 24
+    task: str = "palletizing"
+    layout: Any = None
+    slots: int = None  # pyright: ignore[reportAssignmentType] - filled in below
     cameras: tuple[str, ...] = ()
     image_size: int = 128
 
     def __post_init__(self) -> None:
+        if self.layout is None:
+            object.__setattr__(self, "layout", self.family.layout())
+        if self.slots is None:
+            object.__setattr__(self, "slots", self.family.slots)
+        if not isinstance(self.layout, self.family.layout):
+            raise InputError(f"the task {self.task} wants a layout of its own, got {self.layout}")
         for camera in self.cameras:
             if camera not in CAMERAS:
                 raise unknown("camera", camera, CAMERAS)
@@ -51,9 +56,14 @@ class Settings:
             raise InputError(f"image_size = {self.image_size} must be an even number in 16 … 1024")
 
     @property
+    def family(self) -> TaskFamily:
+        """The task family."""
+        return family(self.task)
+
+    @property
     def knobs(self) -> Knobs:
         """The knobs of this scene."""
-        return palletizing_knobs(self.slots)
+        return self.family.knobs(self.slots)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, e.g. for JSON."""
@@ -62,29 +72,33 @@ class Settings:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Settings:
         """Return what `to_dict` wrote down."""
-        return Settings(Layout(**values["layout"]), values["slots"], tuple(values["cameras"]), values["image_size"])
+        layout = family(values["task"]).layout(**values["layout"])
+        return Settings(**values | {"layout": layout, "cameras": tuple(values["cameras"])})
 
 
 @functools.lru_cache(maxsize=4)
-def _compiled(layout: Layout, slots: int) -> CompiledScene:
-    return compile_scene(palletizing_scene(layout, slots))
+def _compiled(task: str, layout: Any, slots: int) -> CompiledScene:
+    return compile_scene(family(task).scene(layout, slots))
 
 
 class Simulation:
-    """Palletizing in `nworld` worlds, ready to be given rows."""
+    """A task in `nworld` worlds, ready to be given rows."""
 
     def __init__(self, settings: Settings, nworld: int, nthread: int = 0, sleeping: bool = True):
-        """Build it; `nthread` 0 takes all cores, `sleeping=False` keeps settled cartons awake (for measuring)."""
+        """Build it; `nthread` 0 takes all cores, `sleeping=False` keeps settled goods awake (for measuring)."""
         if nworld < 1:
             raise InputError(f"worlds = {nworld} must be at least 1")
         self.settings = settings
-        self.scene = _compiled(settings.layout, settings.slots)
+        self.scene = _compiled(settings.task, settings.layout, settings.slots)
         self.worlds = MujocoWorlds(self.scene, nworld, nthread, sleeping)
-        self.cell = Cell(self.worlds, Cups())
-        self.task = Palletizing(self.cell, settings.layout)
-        self.judge = Judge(self.task)
+        self.cell = Cell(self.worlds, settings.family.cups())
+        self.task: Task = settings.family.make(self.cell, settings.layout)
         size = settings.image_size
         self._renderer = Renderer(self.worlds, size, size) if settings.cameras else None
+
+    def judge(self, ids: np.ndarray) -> list[Verdict]:
+        """Return the verdict on each of the worlds `ids`, which are spent: they have to be reset."""
+        return self.task.judge(ids)
 
     def render(self, ids: np.ndarray) -> dict[str, np.ndarray]:
         """Return the pictures (n, size, size, 3) uint8 of the settings' cameras, by name."""
@@ -96,11 +110,11 @@ class Simulation:
         """Return positions and velocities of everything (n, nq + nv): what a replay compares."""
         return np.concatenate([self.worlds.qpos[ids], self.worlds.qvel[ids]], axis=1)
 
-    def save(self, ids: np.ndarray) -> TaskState:
+    def save(self, ids: np.ndarray) -> Any:
         """Return the complete state of the worlds `ids`; what a policy remembers is the policy's business."""
         return self.task.save(ids)
 
-    def restore(self, state: TaskState, ids: np.ndarray) -> None:
+    def restore(self, state: Any, ids: np.ndarray) -> None:
         """Put worlds that run the same rows back into a saved state, bit for bit."""
         self.task.restore(state, ids)
 
@@ -119,17 +133,22 @@ def versions() -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where rows come from: a table of planned rows, or a variation that is drawn and planned as rows are needed."""
+    """Where rows come from: a table of prepared rows, or a variation that is drawn and prepared as rows are needed.
+
+    With `stage`, the rows run only this stage of the task.
+    """
 
     settings: Settings
     variation: Variation | None = None
     seed: int = 0
     table: Rows | None = None
+    stage: str | None = None
 
     def rows(self, numbers: np.ndarray) -> Rows:
-        """Return the planned rows of these orders' first pallets; a table repeats from its start."""
+        """Return rows ready to run, one for each number; a table repeats from its start."""
+        task = self.settings.family
         if self.table is not None:
-            return self.table.take(np.asarray(numbers) % len(self.table))
+            return task.only_stage(self.table.take(np.asarray(numbers) % len(self.table)), self.stage)
         assert self.variation is not None
-        drawn = self.variation.sample(self.seed, numbers)
-        return plan_rows(drawn, Planner(self.settings.layout), self.settings.slots, first_only=True)
+        drawn = task.only_stage(self.variation.sample(self.seed, numbers), self.stage)
+        return task.prepare(drawn, self.settings.layout, self.settings.slots, first_only=True)

@@ -9,7 +9,7 @@ import pytest
 
 import sim  # noqa: F401  before mujoco: it chooses what to render with
 from assets.gripper import Cups
-from sim.apply import carton_size
+from sim.cartons import carton_size
 from sim.cell import Cell
 from sim.knobs import Knobs, Rows
 from sim.mujoco_worlds import MujocoWorlds
@@ -60,7 +60,7 @@ class Lab:
     def put(cell: Cell, slot: int, position: tuple[float, ...], yaw: float = 0.0) -> None:
         """Set a carton's centre at `position` [m] in all worlds."""
         n = cell.worlds.nworld
-        cell.put_carton(np.full(n, slot), np.tile(position, (n, 1)), np.full(n, yaw), np.arange(n))
+        cell.put(np.full(n, slot), np.tile(position, (n, 1)), np.full(n, yaw), np.arange(n))
 
     @staticmethod
     def hang(
@@ -77,7 +77,7 @@ class Lab:
         lip, _ = cell.suction.lip_pose(ids)
         # At home the pad's length lies along the world's y.
         position = lip - carton_size(rows)[:, slot] / 2 * np.array([0.0, 0.0, 1.0]) + np.array([across, along, -gap])
-        cell.put_carton(np.full(len(ids), slot), position, np.full(len(ids), np.pi / 2), ids)
+        cell.put(np.full(len(ids), slot), position, np.full(len(ids), np.pi / 2), ids)
         if turn is not None:
             at = cell.scene.slot_qpos[slot] + 3
             cell.worlds.qpos[:, at : at + 4] = turn

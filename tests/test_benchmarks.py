@@ -18,7 +18,7 @@ BARRED = {
     "stepping": {"environment over bare stepping": 0.85},
     "sleeping": {"gain from sleeping": 3.0},
     "rollout": {"rollout over rendering alone": 0.7},
-    "expert": {"nominal: cartons within tolerance": 0.99, "nominal: pallets fully successful": 0.95},
+    "expert": {"nominal: cartons where they belong": 0.99, "nominal: episodes fully successful": 0.95},
     "stress": {"worlds silently broken": 0},
     "startup": {"palletlab --help": 0.5},
     "orders": {"example, our plan: cartons on a pallet or reported": 1},

@@ -1,4 +1,4 @@
-"""`palletlab demo`: an order becomes a plan, variants, rollouts, a dataset, an evaluation, and one page about it."""
+"""`palletlab demo`: variants, rollouts, a dataset, an evaluation, and one page about it all; palletizing an order."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import time
 
 from rich.console import Console
 
-from assets.errors import InputError
 from palletlab import config as settings
 from palletlab.commands.evaluate import say
-from palletlab.commands.generate import SHEET_COLUMNS, SHEET_MOST, captions_of, say_plan, sheet_of, write_variants
+from palletlab.commands.generate import SHEET_COLUMNS, SHEET_MOST, say_rows, sheet_of, write_variants
 from palletlab.commands.rollout import go
-from palletlab.report import demo_page, plan_boxes, png_bytes
+from palletlab.report import demo_page, png_bytes
 from palletlab.run_folder import run_folder, write_result
 from tasks.dataset.reader import open_dataset
 from tasks.durable import write_file
@@ -23,15 +22,14 @@ def run(arguments: list[str]) -> int:
     began = time.monotonic()
     console = Console()
     config = settings.load("demo", arguments)
-    settings.settings_of(config, 1)
-    with console.status("planning the order"):
-        rows, order, plan = settings.rows_of(config)
-    if order is None or plan is None:
-        raise InputError("the demo wants an order: order=FILE")
+    settings.settings_of(config)
+    with console.status("drawing and planning"):
+        rows, planned = settings.rows_of(config)
     with run_folder("demo", config) as folder:
-        say_plan(console, rows, order, plan)
-        write_variants(folder, rows, order, plan)
         scene = settings.settings_of(config, rows.knobs.axes["slot"])
+        task = scene.family
+        say_rows(console, rows, planned, task)
+        write_variants(folder, rows, planned)
         sheet = None
         if scene.cameras:
             with console.status("rendering the contact sheet"):
@@ -43,15 +41,14 @@ def run(arguments: list[str]) -> int:
         commands = [
             f"palletlab view {root}",
             f"palletlab rollout --replay {root} episode=0",
-            "palletlab evaluate count=8 variation.carton.count=6",
+            f"palletlab evaluate task={task.name} count=8 variation.{task.count}=6",
         ]
         demo_page(
             folder / "demo.html",
-            title=f"Palletizing order {order.name}",
-            order=order,
-            pallets=plan_boxes(order, plan),
+            title=f"Demo: {task.name.replace('_', ' ')}",
+            planned=planned,
             sheet=sheet,
-            captions=captions_of(rows)[:SHEET_MOST],
+            captions=task.captions(rows)[:SHEET_MOST],
             columns=SHEET_COLUMNS,
             dataset=root,
             result=result,
@@ -65,7 +62,7 @@ def run(arguments: list[str]) -> int:
         ("demo.html", "one page about it all: open it in a browser"),
         ("dataset", "the rollouts, a LeRobotDataset v3"),
         ("variants.parquet", "a row of knobs for every variant"),
-        ("plan.json", "where each carton stands"),
+        *([("plan.json", "where each carton stands")] if planned is not None else []),
         ("result.json", "the figures"),
     ):
         console.print(f"  {folder / name}  {what}", highlight=False, soft_wrap=True)

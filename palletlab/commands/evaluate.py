@@ -28,7 +28,7 @@ def run(arguments: list[str]) -> int:
     with run_folder("evaluate", config) as folder:
         root = given or folder / "dataset"
         if rows is not None:
-            write_variants(folder, rows, None, None)
+            write_variants(folder, rows, None)
             go(config, rows, folder, resuming=False)
         result = evaluate(open_dataset(root))
         write_result(folder, result)
@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> int:
 
 def say(console: Console, result: dict[str, Any]) -> None:
     """Print the figures and the causes of failure."""
-    table = Table(box=None, title=f"{len(result['episodes'])} pallets", title_justify="left")
+    table = Table(box=None, title=f"{result['task']}, {len(result['episodes'])} episodes", title_justify="left")
     for column in ("", "value", "95 % from", "to", "unit"):
         table.add_column(column)
     for name, figure in result["figures"].items():

@@ -10,12 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from assets.errors import InputError
 from palletlab import config as settings
-from palletlab.commands.generate import say_plan, write_variants
+from palletlab.commands.generate import say_rows, write_variants
 from palletlab.run_folder import run_folder, write_result
 from sim.knobs import Rows
 from tasks import rollout
-from tasks.palletizing.variants import palletizing_knobs
 from tasks.rollout import Job, roll_out
+from tasks.task import TaskFamily
 
 
 def run(arguments: list[str]) -> int:
@@ -28,37 +28,41 @@ def run(arguments: list[str]) -> int:
     config = settings.load("rollout", arguments)
     rows = prepare_rows(config)
     with run_folder("rollout", config) as folder:
-        write_variants(folder, rows, None, None)
+        write_variants(folder, rows, None)
         go(config, rows, folder, resuming=False)
     return 0
 
 
 def prepare_rows(config: DictConfig) -> Rows:
-    """Return the rows to run: from a table, or drawn and planned as `generate` would."""
+    """Return the rows to run: from a table, or drawn and prepared as `generate` would."""
     # A wrong setting is said before the planning.
-    scene = settings.settings_of(config, 1)
-    rollout.make_policy(str(config.policy), scene.layout, 1)
+    scene = settings.settings_of(config)
+    rollout.make_policy(str(config.policy), scene, 1)
     settings.whole(config, "worlds", 1)
     if config.get("variants") is not None:
-        path = Path(config.variants)
-        return Rows.from_parquet(path, palletizing_knobs(_slots(path)))
+        rows = _read_rows(Path(config.variants), scene.family)
+        return scene.family.only_stage(rows, settings.stage_of(config))
     console = Console()
     with console.status("drawing and planning"):
-        rows, order, plan = settings.rows_of(config)
-    say_plan(console, rows, order, plan)
+        rows, planned = settings.rows_of(config)
+    say_rows(console, rows, planned, scene.family)
     return rows
 
 
-def _slots(path: Path) -> int:
-    """How many cartons a table of variants holds for each row."""
+def _read_rows(path: Path, task: TaskFamily) -> Rows:
+    """Read a table of variants; it says how many slots the scene has."""
     import pyarrow.parquet as pq
 
     if not path.is_file():
         raise InputError(f"{path}: no such table of variants; `palletlab generate` writes one")
+    per_slot = next(name for name, knob in task.knobs(1).items() if knob.shape[:1] == ("slot",))
     try:
-        return int(pq.read_schema(path).field("carton.mass").type.list_size)
+        slots = int(pq.read_schema(path).field(per_slot).type.list_size)
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: not a table of variants as `palletlab generate` writes it ({error})") from None
+        raise InputError(
+            f"{path}: not a table of variants of {task.name} as `palletlab generate` writes it ({error})"
+        ) from None
+    return Rows.from_parquet(path, task.knobs(slots))
 
 
 def resume(folder: Path) -> int:
@@ -67,13 +71,8 @@ def resume(folder: Path) -> int:
         raise InputError(f"{folder} holds no run of `palletlab rollout`: config.yaml or variants.parquet is missing")
     config = OmegaConf.load(folder / "config.yaml")
     assert isinstance(config, DictConfig)
-    table = folder / "variants.parquet"
-    go(
-        config,
-        Rows.from_parquet(table, palletizing_knobs(_slots(table))),
-        folder,
-        resuming=(folder / "dataset").exists(),
-    )
+    rows = _read_rows(folder / "variants.parquet", settings.settings_of(config).family)
+    go(config, rows, folder, resuming=(folder / "dataset").exists())
     return 0
 
 

@@ -6,7 +6,7 @@ its own, so that one can be published without touching those before it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ INFO_PATH = "meta/info.json"
 
 STATE, ENVIRONMENT_STATE, ACTION = "observation.state", "observation.environment_state", "action"
 REWARD, DONE, SUCCESS = "next.reward", "next.done", "next.success"
+TASK = "task_index"
 
 # LeRobot's own columns, present in every dataset.
 DEFAULT_COLUMNS = {
@@ -36,7 +37,7 @@ DEFAULT_COLUMNS = {
     "frame_index": "int64",
     "episode_index": "int64",
     "index": "int64",
-    "task_index": "int64",
+    TASK: "int64",
 }
 OUTCOME_COLUMNS = {REWARD: "float32", DONE: "bool", SUCCESS: "bool"}
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
@@ -51,7 +52,7 @@ class Features:
 
     `cameras` maps a camera's name to its image's (height, width) in pixels, both even; `state_names`, `action_names`
     and `environment_state_names` name the numbers of the vectors, in order (the last may be empty); `fps` is in frames
-    per second of simulated time.
+    per second of simulated time; `tasks` are the sentences that say what is to be done, by their task_index.
     """
 
     fps: int
@@ -59,6 +60,7 @@ class Features:
     cameras: Mapping[str, tuple[int, int]]
     state_names: tuple[str, ...]
     action_names: tuple[str, ...]
+    tasks: tuple[str, ...]
     environment_state_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -74,6 +76,8 @@ class Features:
         for key, names in (STATE, self.state_names), (ACTION, self.action_names):
             if not names:
                 raise InputError(f"{key} has no numbers: a dataset needs at least one")
+        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
+            raise InputError(f"tasks are {self.tasks}: a dataset needs at least one, and each once")
 
     def vectors(self) -> dict[str, tuple[str, ...]]:
         """The vector columns and the names of their numbers."""
@@ -107,8 +111,8 @@ class Features:
         return info
 
     @staticmethod
-    def from_info(info: Mapping[str, Any]) -> "Features":
-        """The features that a `meta/info.json` describes."""
+    def from_info(info: Mapping[str, Any], tasks: Sequence[str]) -> "Features":
+        """The features that a `meta/info.json` describes, with the tasks of `meta/tasks.parquet`."""
         features = info["features"]
         names = {key: tuple(features.get(key, {}).get("names", ())) for key in (STATE, ACTION, ENVIRONMENT_STATE)}
         cameras = {
@@ -116,7 +120,15 @@ class Features:
             for key, entry in features.items()
             if entry["dtype"] == "video"
         }
-        return Features(info["fps"], info["robot_type"], cameras, names[STATE], names[ACTION], names[ENVIRONMENT_STATE])
+        return Features(
+            info["fps"],
+            info["robot_type"],
+            cameras,
+            names[STATE],
+            names[ACTION],
+            tuple(tasks),
+            names[ENVIRONMENT_STATE],
+        )
 
 
 @dataclass(frozen=True)
@@ -156,14 +168,14 @@ def episode_files(root: Path, episode: int, cameras: Mapping[str, Any]) -> Episo
     )
 
 
-def info(features: Features, *, episodes: int, frames: int, tasks: int) -> dict[str, Any]:
+def info(features: Features, *, episodes: int, frames: int) -> dict[str, Any]:
     """The manifest, `meta/info.json`: what it counts is published, all else is not."""
     return {
         "codebase_version": VERSION,
         "robot_type": features.robot_type,
         "total_episodes": episodes,
         "total_frames": frames,
-        "total_tasks": tasks,
+        "total_tasks": len(features.tasks),
         "chunks_size": FILES_PER_CHUNK,
         "data_files_size_in_mb": 100,
         "video_files_size_in_mb": 200,
@@ -175,7 +187,7 @@ def info(features: Features, *, episodes: int, frames: int, tasks: int) -> dict[
     }
 
 
-def tasks_table(tasks: list[str]) -> pa.Table:
+def tasks_table(tasks: Sequence[str]) -> pa.Table:
     """`meta/tasks.parquet`: task_index, with the task's text as the index that pandas will restore."""
     pandas = {
         "index_columns": ["__index_level_0__"],
@@ -187,7 +199,7 @@ def tasks_table(tasks: list[str]) -> pa.Table:
         "pandas_version": "2.3.0",
     }
     schema = pa.schema([("task_index", pa.int64()), ("__index_level_0__", pa.string())])
-    return pa.table([list(range(len(tasks))), tasks], schema=schema.with_metadata({"pandas": json.dumps(pandas)}))
+    return pa.table([list(range(len(tasks))), list(tasks)], schema=schema.with_metadata({"pandas": json.dumps(pandas)}))
 
 
 def _pandas_column(name: str | None, field: str, kind: str, dtype: str) -> dict[str, Any]:
@@ -201,10 +213,12 @@ def column(values: NDArray[Any]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
-def episode_row(features: Features, episode: int, first_index: int, length: int, task: str, stats: Stats) -> pa.Table:
-    """The episode's row of `meta/episodes`."""
+def episode_row(
+    features: Features, episode: int, first_index: int, length: int, tasks: Sequence[str], stats: Stats
+) -> pa.Table:
+    """The episode's row of `meta/episodes`; `tasks` are those of its frames."""
     place = chunk_and_file(episode)
-    row: dict[str, Any] = {"episode_index": episode, "tasks": [task], "length": length}
+    row: dict[str, Any] = {"episode_index": episode, "tasks": list(tasks), "length": length}
     row |= {f"data/{key}": value for key, value in place.items()}
     row |= {"dataset_from_index": first_index, "dataset_to_index": first_index + length}
     for camera in features.cameras:

@@ -92,7 +92,7 @@ class Publisher:
         try:
             self._settings = lerobot.json_bytes(
                 {"settings": dict(settings), "fps": int(features.fps), "robot_type": features.robot_type}
-                | {"features": features.to_info()},
+                | {"features": features.to_info(), "tasks": list(features.tasks)},
                 "settings",
             )
             if not (self.root / lerobot.INFO_PATH).exists():
@@ -104,12 +104,13 @@ class Publisher:
 
     def _begin(self) -> None:
         """Write the settings and an empty manifest; a crash in between is repeated, not mended."""
-        ours = {self.root / name for name in ("meta", ".staging", "meta/palletlab", SETTINGS_PATH)}
+        ours = {self.root / name for name in ("meta", ".staging", "meta/palletlab", SETTINGS_PATH, lerobot.TASKS_PATH)}
         strangers = [p for p in self.root.rglob("*") if p not in ours and not p.name.endswith(TEMPORARY)]
         if strangers:
             raise InputError(f"{self.root}: holds {strangers[0].name!r} but no dataset; name a new folder")
         write_file(self.root / SETTINGS_PATH, self._settings)
-        self._episodes, self._frames, self._tasks = 0, 0, list[str]()
+        write_file(self.root / lerobot.TASKS_PATH, lerobot.parquet_bytes(lerobot.tasks_table(self.features.tasks)))
+        self._episodes, self._frames = 0, 0
         self._write_manifest()
 
     def _recover(self) -> None:
@@ -118,7 +119,6 @@ class Publisher:
         remove_temporaries(self.root)
         dataset = open_dataset(self.root)
         self._episodes, self._frames = len(dataset), dataset.frames_in_all
-        self._tasks = dataset.tasks
         self._remove_files_of(self._episodes)
         self._quarantined = dataset.quarantined
         self._stats = dataset.stats()
@@ -194,22 +194,20 @@ class Publisher:
         except (OSError, ValueError) as error:
             raise InputError(f"{folder}: is damaged; remove it and resume, the episode is then made again") from error
         metadata = {"episode": number, **staged["metadata"]}
-        length, task = metadata["length"], metadata["task"]
-        tasks = self._tasks if task in self._tasks else [*self._tasks, task]
-
+        length = metadata["length"]
         numbering = {
             "episode_index": np.full(length, number),
             "index": np.arange(first, first + length),
-            "task_index": np.full(length, tasks.index(task)),
         }
         for key, values in numbering.items():
             frames = frames.append_column(key, pa.array(values))
+        frames = frames.select([*(key for key in frames.column_names if key != lerobot.TASK), lerobot.TASK])
         stats = {
             feature: {name: np.array(value) for name, value in entries.items()}
             for feature, entries in staged["stats"].items()
         } | lerobot.stats_of_columns(numbering)
         total_stats = lerobot.merge_stats(self._stats, stats)
-        row = lerobot.episode_row(self.features, number, first, length, task, stats)
+        row = lerobot.episode_row(self.features, number, first, length, metadata["tasks"], stats)
 
         write_file(files.data, lerobot.parquet_bytes(frames))
         for camera, path in files.videos.items():
@@ -217,21 +215,19 @@ class Publisher:
         link_file(folder / STATES_FILE, files.states)
         write_file(files.metadata, lerobot.json_bytes(metadata, EPISODE_FILE))
         write_file(files.row, lerobot.parquet_bytes(row))
-        if tasks != self._tasks:
-            write_file(self.root / lerobot.TASKS_PATH, lerobot.parquet_bytes(lerobot.tasks_table(tasks)))
         write_file(self.root / lerobot.STATS_PATH, lerobot.json_bytes(_lists(total_stats), lerobot.STATS_PATH))
-        before = self._episodes, self._frames, self._tasks
-        self._episodes, self._frames, self._tasks = number + 1, first + length, tasks
+        before = self._episodes, self._frames
+        self._episodes, self._frames = number + 1, first + length
         try:
             self._write_manifest()
         except (InputError, OSError):
-            self._episodes, self._frames, self._tasks = before
+            self._episodes, self._frames = before
             raise
         self._stats = total_stats
         return Published(metadata["variant"], number, metadata)
 
     def _write_manifest(self) -> None:
-        manifest = lerobot.info(self.features, episodes=self._episodes, frames=self._frames, tasks=len(self._tasks))
+        manifest = lerobot.info(self.features, episodes=self._episodes, frames=self._frames)
         write_file(self.root / lerobot.INFO_PATH, lerobot.json_bytes(manifest, lerobot.INFO_PATH))
 
     def _remove_files_of(self, episode: int) -> None:

@@ -40,9 +40,14 @@ class Dataset:
                 raise InputError(
                     f"{root}: is LeRobotDataset {self.info['codebase_version']}, this reads {lerobot.VERSION}"
                 )
-            self.features = Features.from_info(self.info)
+            self.tasks: list[str] = _read_table(root / lerobot.TASKS_PATH)["__index_level_0__"].to_pylist()
+            if len(self.tasks) != self.info["total_tasks"]:
+                raise InputError(
+                    f"{root / lerobot.TASKS_PATH}: holds {len(self.tasks)} tasks, not {self.info['total_tasks']}"
+                )
+            self.features = Features.from_info(self.info, self.tasks)
             self.frames_in_all: int = self.info["total_frames"]
-            number_of_episodes, number_of_tasks = self.info["total_episodes"], self.info["total_tasks"]
+            number_of_episodes: int = self.info["total_episodes"]
         except (KeyError, TypeError) as error:
             raise InputError(f"{root / lerobot.INFO_PATH}: has no valid entry {error}") from error
         self.settings: dict[str, Any] = _read_json(root / SETTINGS_PATH)["settings"]
@@ -59,11 +64,6 @@ class Dataset:
                 f"{root / lerobot.INFO_PATH}: counts {self.frames_in_all} frames, "
                 f"the {number_of_episodes} episodes hold {frames}"
             )
-        # An interrupted publication may have added a task that no published episode has.
-        table = _read_table(root / lerobot.TASKS_PATH) if number_of_tasks else None
-        self.tasks: list[str] = table["__index_level_0__"].to_pylist()[:number_of_tasks] if table else []
-        if len(self.tasks) != number_of_tasks:
-            raise InputError(f"{root / lerobot.TASKS_PATH}: holds {len(self.tasks)} tasks, not {number_of_tasks}")
 
     def _check_episode(self, episode: int, begin: int) -> int:
         """Check that an episode's files are there and whole, without decoding them; returns its length."""
@@ -103,7 +103,7 @@ class Dataset:
         return columns
 
     def metadata(self, episode: int) -> dict[str, Any]:
-        """What was kept with an episode: episode, variant, task, length, success, and what the rollout added."""
+        """What was kept with an episode: episode, variant, tasks, length, success, and what the rollout added."""
         return _read_json(self._files(episode).metadata)
 
     def states(self, episode: int) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ written aside and renamed; the one publisher (`tasks.dataset.publisher`) takes t
 variants. A variant that could not be simulated leaves a folder with the reason instead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from assets.errors import InputError
 from tasks.dataset import lerobot_format as lerobot
-from tasks.dataset.lerobot_format import ACTION, DONE, ENVIRONMENT_STATE, REWARD, STATE, SUCCESS, Features
+from tasks.dataset.lerobot_format import ACTION, DONE, ENVIRONMENT_STATE, REWARD, STATE, SUCCESS, TASK, Features
 from tasks.dataset.video import VideoSink
 from tasks.durable import write_folder
 
@@ -40,12 +40,12 @@ class EpisodeWriter:
     that is not closed leaves nothing behind: to give one up, drop the writer.
     """
 
-    def __init__(self, root: Path, features: Features, variant: int, task: str) -> None:
-        """Begin the episode of a variant; `task` says in plain words what is to be done."""
+    def __init__(self, root: Path, features: Features, variant: int) -> None:
+        """Begin the episode of a variant."""
         self.variant = variant
-        self._root, self._features, self._task = Path(root), features, task
+        self._root, self._features = Path(root), features
         self._videos = {name: VideoSink(*size, features.fps) for name, size in features.cameras.items()}
-        self._columns: dict[str, list[Any]] = {key: [] for key in (*features.vectors(), REWARD, DONE, SUCCESS)}
+        self._columns: dict[str, list[Any]] = {key: [] for key in (*features.vectors(), REWARD, DONE, SUCCESS, TASK)}
         self._full_states: list[NDArray[np.float64]] = []
 
     def __len__(self) -> int:
@@ -63,6 +63,7 @@ class EpisodeWriter:
         done: bool,
         success: bool,
         full_state: ArrayLike,
+        task: str,
     ) -> None:
         """Append one frame: what was seen, what was then done, and what came of it.
 
@@ -75,7 +76,10 @@ class EpisodeWriter:
             done: whether the episode ended with this action.
             success: whether the task is fulfilled after this action.
             full_state: the simulator's whole state before this action, float64, the same size in every frame.
+            task: what is to be done now, one of the features' tasks.
         """
+        if task not in self._features.tasks:
+            raise ValueError(f"task {task!r} is none of the dataset's: {self._features.tasks}")
         if images.keys() != self._videos.keys():
             raise ValueError(f"images of cameras {sorted(images)}, the dataset has {sorted(self._videos)}")
         values = {STATE: state, ENVIRONMENT_STATE: environment_state, ACTION: action}
@@ -89,6 +93,7 @@ class EpisodeWriter:
         self._columns[REWARD].append(reward)
         self._columns[DONE].append(done)
         self._columns[SUCCESS].append(success)
+        self._columns[TASK].append(self._features.tasks.index(task))
         self._full_states.append(np.array(full_state, np.float64))
 
     def close(self, metadata: Mapping[str, Any], final_full_state: ArrayLike) -> None:
@@ -107,10 +112,8 @@ class EpisodeWriter:
         length = len(self)
         if length == 0:
             raise InputError(f"{where}: an episode without frames cannot be kept")
-        columns = {
-            key: np.array(values, bool if key in (DONE, SUCCESS) else np.float32)
-            for key, values in self._columns.items()
-        }
+        kinds = {DONE: np.bool_, SUCCESS: np.bool_, TASK: np.int64}
+        columns = {key: np.array(values, kinds.get(key, np.float32)) for key, values in self._columns.items()}
         columns["timestamp"] = (np.arange(length) / self._features.fps).astype(np.float32)
         columns["frame_index"] = np.arange(length)
         self._check_finite(columns)
@@ -128,7 +131,8 @@ class EpisodeWriter:
             use_dictionary=False,
             use_byte_stream_split=True,
         )
-        described = {"variant": self.variant, "task": self._task, "length": length, "success": columns[SUCCESS][-1]}
+        tasks = [self._features.tasks[index] for index in dict.fromkeys(columns[TASK].tolist())]
+        described = {"variant": self.variant, "tasks": tasks, "length": length, "success": columns[SUCCESS][-1]}
         if described.keys() & metadata.keys():
             raise ValueError(f"{where}: metadata must not name {sorted(described.keys() & metadata.keys())}")
         episode = {"stats": stats, "metadata": {**described, **metadata}}
@@ -148,7 +152,7 @@ class Episode:
     """A whole episode of T frames in memory; see `EpisodeWriter.add_frame` for what the arrays hold."""
 
     variant: int
-    task: str
+    tasks: Sequence[str]  # [T]
     images: Mapping[str, NDArray[np.uint8]]  # per camera [T, height, width, 3]
     state: NDArray[Any]  # [T, n]
     action: NDArray[Any]  # [T, n]
@@ -162,7 +166,7 @@ class Episode:
 
 def stage_episode(root: Path, features: Features, episode: Episode) -> None:
     """Stage an episode that is in memory; see `EpisodeWriter`."""
-    writer = EpisodeWriter(root, features, episode.variant, episode.task)
+    writer = EpisodeWriter(root, features, episode.variant)
     for frame in range(len(episode.state)):
         writer.add_frame(
             {name: images[frame] for name, images in episode.images.items()},
@@ -173,6 +177,7 @@ def stage_episode(root: Path, features: Features, episode: Episode) -> None:
             done=bool(episode.done[frame]),
             success=bool(episode.success[frame]),
             full_state=episode.full_states[frame],
+            task=episode.tasks[frame],
         )
     writer.close(episode.metadata, episode.full_states[-1])
 

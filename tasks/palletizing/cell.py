@@ -13,7 +13,6 @@ import functools
 import numpy as np
 
 from assets.arms import Arm, arm_named
-from assets.asset import Body, Geom
 from assets.conveyor import HEIGHT as BELT_HEIGHT
 from assets.conveyor import conveyor
 from assets.errors import InputError
@@ -22,6 +21,8 @@ from assets.gripper import MASS as TOOL_MASS
 from assets.gripper import vacuum_gripper
 from assets.pallet import SIZE as PALLET_SIZE
 from assets.pallet import epal1
+from assets.pedestal import pedestal
+from sim.cartons import Cartons
 from sim.scene import Camera, Light, Placed, Scene
 from tasks.packing.reach import Reach
 
@@ -86,17 +87,6 @@ class Layout:
         return np.stack([self.pallet_distance - y, x, z + DECK_HEIGHT], axis=-1)
 
 
-def _pedestal(height: float, radius: float) -> Body:
-    """The column under the arm: a flanged steel tube."""
-    return Body(
-        name="pedestal",
-        geoms=(
-            Geom("pedestal_foot", "box", (0.25, 0.25, 0.01), (0, 0, 0.01), look="steel"),
-            Geom("pedestal_tube", "cylinder", (radius, height / 2), (0, 0, height / 2), surface="metal", look="steel"),
-        ),
-    )
-
-
 def palletizing_scene(layout: Layout, slots: int) -> Scene:
     """Return the template of the cell with room for `slots` cartons."""
     layout.check()
@@ -106,11 +96,11 @@ def palletizing_scene(layout: Layout, slots: int) -> Scene:
         arm_position=(0.0, 0.0, layout.base_height),
         tool=vacuum_gripper(),
         furniture=(
-            Placed(_pedestal(layout.base_height, 0.11)),
+            Placed(pedestal(layout.base_height)),
             Placed(epal1(), (layout.pallet_distance, 0.0, DECK_HEIGHT), (quarter, 0.0, 0.0, quarter)),
             Placed(conveyor(), (STOP[0], STOP[1], BELT_HEIGHT)),
         ),
-        slots=slots,
+        goods=Cartons(slots),
         cameras=(
             Camera("cell", (2.9, -2.2, 2.3), (0.42, -0.25, 0.78), fovy=49.0),
             Camera("wrist", (0.0, -0.13, 0.04), (0.0, -0.04, 0.40), fovy=68.8, up=(1.0, 0.0, 0.0), body="gripper"),

@@ -13,8 +13,8 @@ import numpy as np
 import ruckig
 
 from assets.kinematics import Kinematics
+from sim.cartons import LARGEST_CARTON
 from sim.cell import PERIOD
-from sim.cell_knobs import LARGEST_CARTON
 from tasks.palletizing.cell import BELT_HEIGHT, STOP, TOOL_LENGTH, Layout
 from tasks.palletizing.task import STATE_NAMES, SURROUNDINGS_NAMES
 

@@ -4,8 +4,6 @@ Three questions, each answered with reasons: is every carton within 15 mm and 2 
 crushed; does the load creep at most 3 mm while the pallet is tilted by 10 degrees for 5 s; does it survive a horizontal
 acceleration of 0.5 g as EUMOS 40509 applies it (reached within 50 ms, held for 0.3 s): deformation at most 10 % of the
 load's height while it lasts and 5 % afterwards, and no carton off the load.
-
-The platform's acceleration is applied as the inertial force it causes, by turning gravity; the arm stands still.
 """
 
 from __future__ import annotations
@@ -18,14 +16,11 @@ from sim.cell import GRAVITY, SUCTION_PERIOD
 from sim.rotations import angle_between, yaw_quaternion
 from tasks.palletizing.cell import DECK_HEIGHT
 from tasks.palletizing.task import LOST, POSITION_TOLERANCE, RELEASED, Palletizing
+from tasks.shaking import DROPPED, shake, tilt_profile
 
 ANGLE_TOLERANCE = np.deg2rad(2.0)
-DROPPED = 0.05  # [m] below its place: a carton that fell
-
-TILT, TILT_SECONDS, TILT_CREEP = np.deg2rad(10.0), 5.0, 0.003
+TILT_CREEP = 0.003  # [m]
 PULSE, PULSE_RAMP, PULSE_HOLD, PULSE_REST = 0.5, 0.05, 0.3, 1.0  # [g], [s]
-# Dry friction does not creep, MuJoCo's soft friction does: the tests run with its correction, the "precise" profile.
-NOSLIP = 3
 ELASTIC, PERMANENT = 0.10, 0.05  # of the load's height
 
 
@@ -75,7 +70,7 @@ class Judge:
     def __call__(self, ids: np.ndarray) -> list[Verdict]:
         """Return the verdict on each of the worlds `ids`, all stability tests run at once."""
         task = self.task
-        position, quaternion = task.cell.carton_poses(ids)
+        position, quaternion = task.cell.poses(ids)
         goal = task.target[ids] + task.size[ids] * np.array([0.0, 0.0, 0.5])
         error = np.sqrt(((position - goal) ** 2).sum(-1))
         angle = _angle_error(quaternion, task.target_yaw[ids])
@@ -155,7 +150,7 @@ class Judge:
         cell, count = self.task.cell, self.task.count[worlds]
         mine = np.arange(self.task.size.shape[1]) < count[:, None]
         saved = cell.save(worlds)
-        moved, _, _ = self._shake(worlds, mine, _tilt_profile())
+        moved, _, _ = self._shake(worlds, mine, tilt_profile())
         broken = cell.worlds.broken(worlds)
         for k, world in enumerate(which):
             if broken[k] is not None:
@@ -195,27 +190,7 @@ class Judge:
         Returns:
             Greatest displacement on the way and at the end [m], (n,), and whether a carton fell by 50 mm or more.
         """
-        cell = self.task.cell
-        gravity = cell.worlds.field("opt.gravity")
-        start, _ = cell.carton_poses(ids)
-        hold = cell.servo.samples(cell.substeps - cell.chunk, cell.chunk, ids)[:, -1:, :]
-        hold = np.repeat(hold, round(SUCTION_PERIOD * cell.scene.substeps_per_second), axis=1)
-        heading = np.stack([np.cos(self.task.test_direction[ids]), np.sin(self.task.test_direction[ids])], axis=1)
-        cell.worlds.allow_sleep(False, ids)
-        cell.worlds.field("opt.noslip_iterations")[ids] = NOSLIP
-        greatest = np.zeros(len(ids))
-        moved, sunk = greatest, np.zeros(len(ids), dtype=bool)
-        for along, down in profile:
-            gravity[ids, :2] = GRAVITY * along * heading
-            gravity[ids, 2] = -GRAVITY * down
-            cell.worlds.step(hold, ids)
-            position, _ = cell.carton_poses(ids)
-            shift = np.where(mine[..., None], position - start, 0.0)
-            moved = np.sqrt((shift * shift).sum(-1)).max(1)
-            greatest = np.maximum(greatest, moved)
-            sunk |= shift[..., 2].min(1) < -DROPPED
-        cell.worlds.field("opt.noslip_iterations")[ids] = 0
-        return greatest, moved, sunk
+        return shake(self.task.cell, ids, mine, profile, self.task.test_direction[ids])
 
 
 def _angle_error(quaternion: np.ndarray, yaw: np.ndarray) -> np.ndarray:
@@ -223,12 +198,6 @@ def _angle_error(quaternion: np.ndarray, yaw: np.ndarray) -> np.ndarray:
     return np.minimum(
         angle_between(yaw_quaternion(yaw), quaternion), angle_between(yaw_quaternion(yaw + np.pi), quaternion)
     )
-
-
-def _tilt_profile() -> np.ndarray:
-    """Tilt up within half a second, then hold."""
-    angle = TILT * np.concatenate([np.linspace(0.0, 1.0, 50), np.ones(round(TILT_SECONDS / SUCTION_PERIOD))])
-    return np.stack([np.sin(angle), np.cos(angle)], axis=1)
 
 
 def _pulse_profile() -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sim.apply import carton_mass, carton_size
+from sim.cartons import carton_mass, carton_size
 from sim.cell import PERIOD, Cell, CellState
 from sim.knobs import Rows
 from sim.rotations import yaw_of
@@ -20,6 +20,7 @@ from sim.scene import STILL
 from sim.suction import BREAK_REASONS, FREE
 from sim.variations import stream
 from tasks.palletizing.cell import BELT_HEIGHT, DECK_HEIGHT, PALLET_YAW, STOP, Layout
+from tasks.task import Verdict
 
 # What has become of a carton.
 PARKED, ARRIVING, READY, HELD, RELEASED, LOST = range(6)
@@ -46,6 +47,7 @@ SURROUNDINGS_NAMES = (
     "load.top", "load.remaining",
 )  # fmt: skip
 ACTION_NAMES = (*(f"joint{i}.position" for i in range(6)), "suction")
+INSTRUCTION = "Stack every carton that arrives on the conveyor onto the pallet as planned."
 
 
 @dataclasses.dataclass
@@ -93,7 +95,7 @@ class Palletizing:
 
     def __init__(self, cell: Cell, layout: Layout):
         """Work in `cell`, laid out as `layout` says."""
-        n, slots = cell.worlds.nworld, cell.scene.scene.slots
+        n, slots = cell.worlds.nworld, cell.scene.slots
         self.cell, self.layout = cell, layout
         self.state = PalletizingState(
             status=np.full((n, slots), PARKED),
@@ -158,7 +160,7 @@ class Palletizing:
             at = self.target[here, k].copy()
             # Stand on what is really below: sizes deviate from the order.
             at[:, 2] = self._support(here, slot) + self.size[here, k, 2] / 2
-            self.cell.put_carton(slot, at, self.target_yaw[here, k], here)
+            self.cell.put(slot, at, self.target_yaw[here, k], here)
             s.status[here, k] = RELEASED
 
     def _feed(self, ids: np.ndarray) -> None:
@@ -179,7 +181,7 @@ class Palletizing:
             ],
             axis=1,
         )
-        self.cell.put_carton(slot, position, self.arrival[due, slot, 1], due)
+        self.cell.put(slot, position, self.arrival[due, slot, 1], due)
         s.status[due, slot] = ARRIVING
         s.fed[due] += 1
         self._run_belt(due, True)
@@ -192,7 +194,7 @@ class Palletizing:
         """Height of the bottom of the held carton [m], infinite where none is held."""
         held = self.cell.suction.state.held[ids]
         slot = np.maximum(held, 0)
-        position, _ = self.cell.carton_poses(ids)
+        position, _ = self.cell.poses(ids)
         row = np.arange(len(ids))
         bottom = position[row, slot, 2] - self.size[ids, slot, 2] / 2
         return np.where(held == FREE, np.inf, bottom)
@@ -215,7 +217,7 @@ class Palletizing:
         done = s.current[ids] >= self.count[ids]
         s.idle[ids] = np.where(done, s.idle[ids] + 1, 0)
         changed = before != s.status[ids]
-        position, _ = self.cell.carton_poses(ids)
+        position, _ = self.cell.poses(ids)
         goal = self.target[ids] + self.size[ids] * np.array([0.0, 0.0, 0.5])
         near = ((position - goal) ** 2).sum(-1) < POSITION_TOLERANCE**2
         reward = (changed & (s.status[ids] == RELEASED) & near).sum(1) - (changed & (s.status[ids] == LOST)).sum(1)
@@ -230,7 +232,7 @@ class Palletizing:
             return
         slot = np.argmax(on_belt[on_belt.any(1)], axis=1)
         row = np.arange(len(here))
-        position, quaternion = self.cell.carton_poses(here)
+        position, quaternion = self.cell.poses(here)
         yaw = yaw_of(quaternion[row, slot])
         half = self.size[here, slot] / 2
         front = position[row, slot, 0] + np.abs(np.cos(yaw)) * half[:, 0] + np.abs(np.sin(yaw)) * half[:, 1]
@@ -279,7 +281,7 @@ class Palletizing:
 
     def _on_belt(self, ids: np.ndarray, slot: np.ndarray) -> np.ndarray:
         """Return (n,) whether the carton is over the belt, no higher than a hand's breadth."""
-        position = self.cell.carton_poses(ids)[0][np.arange(len(ids)), slot]
+        position = self.cell.poses(ids)[0][np.arange(len(ids)), slot]
         bottom = position[:, 2] - self.size[ids, slot, 2] / 2
         beside = (np.abs(position[:, 1] - STOP[1]) < 0.27) & (position[:, 0] < STOP[0])
         return beside & (np.abs(bottom - BELT_HEIGHT) < LIFTED)
@@ -299,6 +301,16 @@ class Palletizing:
         limit = (SECONDS_PER_CARTON * (self.count[ids]) + SECONDS_EXTRA) / PERIOD
         done = s.idle[ids] >= SETTLE
         return done, (s.period[ids] >= limit) & ~done
+
+    def instruction(self, ids: np.ndarray) -> list[str]:
+        """Return what is to be done in each world: always the same."""
+        return [INSTRUCTION] * len(ids)
+
+    def judge(self, ids: np.ndarray) -> list[Verdict]:
+        """Return the verdict on each of the worlds `ids`; those whose loads were tested are spent."""
+        from tasks.palletizing.judge import Judge  # which builds upon this module
+
+        return list(Judge(self)(ids))
 
     def save(self, ids: np.ndarray) -> TaskState:
         """Return the complete state of the worlds `ids`: physics, suction, work and random numbers to come."""
@@ -343,7 +355,7 @@ class Palletizing:
 
         row = np.arange(len(ids))
         slot = np.minimum(s.current[ids], self.count[ids] - 1)
-        poses, quaternions = self.cell.carton_poses(ids)
+        poses, quaternions = self.cell.poses(ids)
         at = poses[row, slot] + noise[:, 12:15] * self.noise[ids, 2:3]
         yaw = yaw_of(quaternions[row, slot]) + noise[:, 15] * self.noise[ids, 3]
         working = s.current[ids] < self.count[ids]
@@ -373,7 +385,7 @@ class Palletizing:
 
     def _on_pallet(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return tops [m] (n, slots) of the cartons let go, -inf for others, and their positions (n, slots, 3)."""
-        position, _ = self.cell.carton_poses(ids)
+        position, _ = self.cell.poses(ids)
         top = position[..., 2] + self.size[ids, :, 2] / 2
         return np.where(self.state.status[ids] == RELEASED, top, -np.inf), position
 

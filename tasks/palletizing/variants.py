@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import yaml
 
-from assets.errors import InputError, unknown
+from assets.errors import InputError
 from assets.gripper import Cups
+from sim.cartons import CARTON_KNOBS
 from sim.cell_knobs import CELL_KNOBS, camera_knobs
 from sim.knobs import Knob, Knobs, Rows
 from sim.variations import Variation
@@ -41,17 +40,8 @@ PALLETIZING_KNOBS = (
 
 def palletizing_knobs(slots: int) -> Knobs:
     """Return the knobs of the palletizing cell with `slots` cartons."""
-    knobs = CELL_KNOBS + camera_knobs("cell") + camera_knobs("wrist") + PALLETIZING_KNOBS
+    knobs = CARTON_KNOBS + CELL_KNOBS + camera_knobs("cell") + camera_knobs("wrist") + PALLETIZING_KNOBS
     return Knobs(knobs, {"slot": slots, "joint": 6})
-
-
-def variation_named(name: str, knobs: Knobs) -> Variation:
-    """Return a variation of `conf/variation`, e.g. "nominal"; InputError names the nearest ones if there is none."""
-    folder = Path(__file__).parents[2] / "conf" / "variation"
-    known = sorted(p.stem for p in folder.glob("*.yaml"))
-    if name not in known:
-        raise unknown("variation", name, known)
-    return Variation.parse(name, yaml.safe_load((folder / f"{name}.yaml").read_text()), knobs)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from tasks.dataset.publisher import Publisher
 from tasks.dataset.reader import open_dataset
 from tasks.dataset.staging import EpisodeWriter
 
+TASKS = ("empty the tote", "fold the tote")
 PYTHON = os.environ.get("PALLETLAB_LEROBOT_PYTHON", "")
 
 pytestmark = [
@@ -29,7 +30,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three episodes of 7, 8 and 9 frames at 15 frames per second, two cameras, two tasks."""
+    """Three episodes of 7, 8 and 9 frames at 15 frames per second, two cameras; two tasks, one after the other."""
     root = tmp_path_factory.mktemp("lerobot") / "dataset"
     features = Features(
         fps=15,
@@ -37,12 +38,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cameras={"cell": (64, 96), "wrist": (48, 48)},
         state_names=("joint_1.position", "joint_2.position"),
         action_names=("joint_1", "joint_2", "suction"),
+        tasks=TASKS,
         environment_state_names=("carton.x",),
     )
     rng = np.random.default_rng(0)
     with Publisher(root, features, {"seed": 0}, range(3)) as publisher:
         for variant in range(3):
-            writer = EpisodeWriter(root, features, variant, f"stack {min(variant, 1) + 1} cartons")
+            writer = EpisodeWriter(root, features, variant)
             length = 7 + variant
             for frame in range(length):
                 writer.add_frame(
@@ -54,6 +56,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     done=frame == length - 1,
                     success=frame == length - 1,
                     full_state=rng.normal(size=11),
+                    task=TASKS[int(frame >= 5)],
                 )
             writer.close({}, rng.normal(size=11))
         publisher.finish()
@@ -96,7 +99,7 @@ def test_lerobot_counts_the_same(root: Path, seen: dict[str, Any]) -> None:
         "observation.images.wrist VISUAL",
         "observation.state STATE",
     ]
-    assert seen["task"].tolist() == ["stack 1 cartons"] * 7 + ["stack 2 cartons"] * 17
+    assert seen["task"].tolist() == [TASKS[int(frame >= 5)] for length in (7, 8, 9) for frame in range(length)]
 
 
 def test_lerobot_reads_the_same_values(root: Path, seen: dict[str, Any]) -> None:

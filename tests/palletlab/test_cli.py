@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 from palletlab import cli
+from palletlab.config import load, settings_of
 from tasks.dataset.reader import open_dataset
+from tasks.families import FAMILIES, family
+from tasks.palletizing.cell import Layout
+from tasks.simulation import Settings
 
 Say = Callable[..., str]
 GOOD = {"article": "a", "length/mm": 400, "width/mm": 300, "height/mm": 200, "weight/kg": 5.0, "sequence": 1}
@@ -60,6 +64,11 @@ def complaint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         (["generate", "variation.carton.count={unifrom:[3,9]}"], "unknown distribution 'unifrom'"),
         (["generate", "variation.carton.count=900"], "outside its bounds"),
         (["generate", "robot.pallet_distance=9"], "pallet_distance"),
+        (["generate", "task=palletising"], "did you mean 'palletizing'"),
+        (["generate", "robot=ur11e"], "unknown robot of palletizing 'ur11e': did you mean 'ur10e'"),
+        (["generate", "task.stage=decant"], "unknown setting 'task.stage'"),
+        (["list", "knobs", "task=palletising"], "did you mean 'palletizing'"),
+        (["list", "knob"], "did you mean 'knobs'"),
         (["rollout", "policy=exprt"], "did you mean 'expert'"),
         (["rollout", "cameras=[cel]"], "did you mean 'cell'"),
         (["rollout", "worlds=0"], "worlds = 0"),
@@ -127,6 +136,21 @@ def test_without_a_rendering_library(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("palletlab: no rendering library found; install one")
     assert not list((tmp_path / "run").glob("dataset/data/**/*.parquet"))
+
+
+def test_a_robot_brings_the_tasks_layout_and_settings_change_it() -> None:
+    scene = settings_of(load("rollout", ["task.slots=7", "robot.base_height=0.8", "robot=ur10e", "cameras=[wrist]"]))
+    assert scene == Settings("palletizing", Layout("ur10e", 0.8, 0.75, 1.2), 7, ("wrist",), 128)
+
+
+def test_list_shows_every_task(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["list"]) == 0
+    text = capsys.readouterr().out
+    for name in FAMILIES:
+        task = family(name)
+        assert all(said in text for said in (name, task.environment_id(), f"policies of {name}", task.count))
+        assert cli.run(["list", "knobs", f"task={name}"]) == 0
+        assert capsys.readouterr().out.count("knobs of") == 1
 
 
 def test_help_is_quick_and_complete(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,24 +14,26 @@ import pytest
 from assets.errors import InputError
 from palletlab.episode_parts import cycle_times
 from palletlab.media import browser_mp4
+from palletlab.orders import Planned
 from palletlab.page import Cell, Page, table
-from palletlab.plots import Column, Mark, column_plot, line_plot
+from palletlab.plan_figure import plan_figure
+from palletlab.plots import Band, Column, Mark, column_plot, line_plot
 from palletlab.report import (
     contact_sheet,
     dataset_page,
     demo_page,
     evaluation_page,
-    plan_boxes,
-    plan_figure,
     png_bytes,
 )
 from tasks.dataset.lerobot_format import Features
 from tasks.dataset.publisher import Publisher
 from tasks.dataset.staging import Episode, stage_episode, stage_quarantine
-from tasks.evaluation import cause_of, success_interval
+from tasks.evaluation import cause_of
+from tasks.figures import success_interval
 from tasks.packing.orders import Carton, Order
 from tasks.packing.plans import Placement, Plan
 from tasks.palletizing.task import ACTION_NAMES, STATE_NAMES, SURROUNDINGS_NAMES
+from tasks.simulation import Settings
 
 FEATURES = Features(
     fps=10,
@@ -39,8 +41,10 @@ FEATURES = Features(
     cameras={"cell": (96, 128), "wrist": (96, 96)},
     state_names=STATE_NAMES,
     action_names=ACTION_NAMES,
+    tasks=("Stack every carton <as planned>.", "Wait."),
     environment_state_names=SURROUNDINGS_NAMES,
 )
+SETTINGS = {"seed": 7, "simulation": Settings().to_dict()}
 PERIOD, CARTON_SECONDS = 0.1, 6.0
 EVENTS = (("arrived", 0.5), ("attached", 2.2), ("released", 5.4))
 
@@ -95,7 +99,7 @@ def example(variant: int, cartons: int = 3) -> Episode:
     }
     return Episode(
         variant=variant,
-        task="Stack every carton <as planned>.",
+        tasks=[FEATURES.tasks[int(variant == 1 and 30 <= k < 60)] for k in range(length)],
         images={"cell": picture, "wrist": np.ascontiguousarray(picture[:, :, :96])},
         state=state,
         action=np.zeros((length, len(ACTION_NAMES))),
@@ -111,7 +115,7 @@ def example(variant: int, cartons: int = 3) -> Episode:
 def make_dataset(root: Path, episodes: int, cartons: int = 3) -> Path:
     """Publish examples, and quarantine one more variant."""
     variants = range(episodes + 1)
-    with Publisher(root, FEATURES, {"seed": 7}, variants) as publisher:
+    with Publisher(root, FEATURES, SETTINGS, variants) as publisher:
         for variant in range(episodes):
             stage_episode(root, FEATURES, example(variant, cartons))
         stage_quarantine(root, episodes, "world exploded <nan>", example(episodes, cartons).metadata["row"])
@@ -127,8 +131,8 @@ def make_result() -> dict[str, Any]:
             "variant": variant,
             "success": variant % 5 != 0,
             "reasons": [] if variant % 5 else ["carton 3 off by 17.2 mm", "load creeps 4.1 mm under a 10 deg tilt"],
-            "cartons": 12,
-            "placed": 12 - (variant % 5 == 0),
+            "of": 12,
+            "done": 12 - (variant % 5 == 0),
             "seconds": float(rng.uniform(90, 120)),
         }
         for variant in range(40)
@@ -136,6 +140,7 @@ def make_result() -> dict[str, Any]:
     edges = np.linspace(0.2, 0.9, 6)
     rates = {"surface.cardboard_wood.friction": (0.2, 0.5, 0.9, 1.0, 1.0), "light.intensity": (0.8, 0.9, 0.8, 0.8, 0.9)}
     return {
+        "thing": "carton",
         "figures": {
             "success_rate": {"value": 0.8, "low": 0.644, "high": 0.909, "unit": "1"},
             "position_error": {"value": 4.2, "low": 3.9, "high": 4.6, "unit": "mm"},
@@ -157,7 +162,7 @@ def make_result() -> dict[str, Any]:
     }
 
 
-def make_order() -> tuple[Order, Plan]:
+def make_order() -> Planned:
     """Two layers of cartons on one pallet, the upper ones turned."""
     large, small = Carton("biscuits", (0.6, 0.4, 0.24), 9.5), Carton("tea & co", (0.4, 0.3, 0.2), 3.2)
     cartons = (large,) * 4 + (small,) * 4
@@ -167,7 +172,7 @@ def make_order() -> tuple[Order, Plan]:
     top = [
         Placement(4 + k, (x, y, 0.24), np.pi / 2) for k, (x, y) in enumerate([(-0.4, 0), (-0.1, 0), (0.2, 0), (0.5, 0)])
     ]
-    return Order("example", cartons), Plan((tuple(base + top),))
+    return Planned(Order("example", cartons), Plan((tuple(base + top),)))
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +237,26 @@ def test_dataset_page_shows_everything(dataset: Path, tmp_path: Path) -> None:
     assert len(text) < 8 * 18 * 10_000 * 4 / 3 + 400_000
 
 
+def test_an_episode_of_several_tasks_shows_when_each_was_to_be_done(dataset: Path, tmp_path: Path) -> None:
+    dataset_page(dataset, tmp_path / "one.html", episodes=[0])
+    dataset_page(dataset, tmp_path / "two.html", episodes=[1])
+    one, two = ((tmp_path / name).read_text() for name in ("one.html", "two.html"))
+    assert one.count("<title>Wait.</title>") == 0
+    assert two.count("<title>Wait.</title>") == 4  # a band in every plot over time
+    assert two.count("<title>Stack every carton &lt;as planned&gt;.</title>") == 8
+    Checker(two)
+
+
+def test_a_demo_without_an_order_says_nothing_of_one(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "demo.html"
+    demo_page(
+        out, title="Demo", planned=None, sheet=None, captions=[], columns=3, dataset=dataset, result=make_result(),
+        commands=["palletlab list"], limit=1,
+    )  # fmt: skip
+    sections = [found["id"] for found in Checker(out.read_text()).all("section")]
+    assert not {"order", "plan", "variants"} & set(sections)
+
+
 def test_dataset_page_of_chosen_episodes(dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     dataset_page(dataset, out, episodes=[3, 1])
@@ -244,12 +269,12 @@ def test_dataset_page_of_chosen_episodes(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_dataset_without_events_rows_or_episodes(tmp_path: Path) -> None:
-    features = Features(10, "arm", {"cell": (32, 32)}, ("reading",), ("drive",))
+    features = Features(10, "arm", {"cell": (32, 32)}, ("reading",), ("drive",), ("wait",))
     root = tmp_path / "bare"
-    with Publisher(root, features, {}, [0]) as publisher:
+    with Publisher(root, features, SETTINGS, [0]) as publisher:
         dataset_page(root, tmp_path / "empty.html")
         episode = Episode(
-            0, "wait", {"cell": np.zeros((3, 32, 32, 3), np.uint8)}, np.zeros((3, 1)), np.zeros((3, 1)),
+            0, ["wait"] * 3, {"cell": np.zeros((3, 32, 32, 3), np.uint8)}, np.zeros((3, 1)), np.zeros((3, 1)),
             np.zeros((3, 0)), np.zeros(3), np.zeros(3, bool), np.zeros(3, bool), np.zeros((4, 1)), {},
         )  # fmt: skip
         stage_episode(root, features, episode)
@@ -271,22 +296,20 @@ def test_evaluation_page(tmp_path: Path) -> None:
     assert "4.2 mm" in text
     assert len(page.all("tr", **{"class": "bad"})) == 8
     assert text.index("surface.cardboard_wood.friction") < text.index("light.intensity")  # the more telling first
-    empty = {"figures": {}, "failures_by_cause": {}, "by_knob": [], "episodes": []}
+    empty = {"thing": "carton", "figures": {}, "failures_by_cause": {}, "by_knob": [], "episodes": []}
     evaluation_page(empty, out)
     Checker(out.read_text())
     assert "No failures." in out.read_text()
 
 
 def test_demo_page_composes_all(dataset: Path, tmp_path: Path) -> None:
-    order, plan = make_order()
     out = tmp_path / "demo.html"
     tiles = np.random.default_rng(0).integers(0, 255, (6, 24, 32, 3)).astype(np.uint8)
     captions = [f"variant {k}" for k in range(6)]
     demo_page(
         out,
         title="Demo",
-        order=order,
-        pallets=plan_boxes(order, plan),
+        planned=make_order(),
         sheet=contact_sheet(tiles, captions, 3),
         captions=captions,
         columns=3,
@@ -360,8 +383,7 @@ def test_videos_become_h264_within_their_limit(dataset: Path, tmp_path: Path) ->
 
 
 def test_plan_figure_draws_every_carton_in_three_views() -> None:
-    order, plan = make_order()
-    (boxes,) = plan_boxes(order, plan)
+    (boxes,) = make_order().boxes()
     assert boxes[4]["center"] == pytest.approx((-0.4, 0.0, 0.34))
     html = plan_figure(boxes)
     drawings = [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", html)]
@@ -386,6 +408,11 @@ def test_line_plot_keeps_peaks_and_survives_odd_numbers() -> None:
     assert heights.count(min(heights)) == 1
     assert "joint &lt;0&gt;" in svg
     assert "a &amp; b" in svg
+    bands = [Band(0.0, 100.0, "red", "fold & stack"), Band(100.0, 500.0, "blue", "stack")]
+    svg = line_plot("Stages", "1", np.arange(5000) / 10, {"x": values}, bands=bands)
+    wide = [float(width) for width in re.findall(r'<rect x="[\d.]+" width="([\d.]+)"', svg)]
+    assert wide[1] == pytest.approx(4 * wide[0], rel=0.01)
+    assert "fold &amp; stack" in svg
     flat = line_plot("Flat", "1", [0.0], {"x": [np.nan]})
     assert "nan" not in flat
     with pytest.raises(InputError, match=r"line 'x' has shape \(2,\)"):
@@ -421,4 +448,6 @@ def test_causes_and_cycles() -> None:
         {"time": 7.0, "carton": 1, "event": "lost: pulled off"},
         {"time": 12.0, "carton": 2, "event": "released"},
     ]
-    assert cycle_times(events) == {0: 4.0, 2: 5.0}
+    assert cycle_times(events, "carton") == {0: 4.0, 2: 5.0}
+    assert cycle_times([{"time": 1.0, "part": 0, "event": "released"}, *events], "carton") == {0: 4.0, 2: 5.0}
+    assert cause_of("part 12 outside the bin (31 mm)") == "part outside the bin"

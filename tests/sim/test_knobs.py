@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from assets.errors import InputError
+from sim.cartons import CARTON_KNOBS
 from sim.cell_knobs import CELL_KNOBS, camera_knobs
 from sim.knobs import Knob, Knobs, Rows
 from sim.variations import Variation
@@ -42,7 +43,7 @@ def test_nominal_values_have_the_knobs_shapes() -> None:
 
 
 def test_all_knobs_of_the_cell_are_sound() -> None:
-    every = CELL_KNOBS + camera_knobs("cell") + camera_knobs("wrist")
+    every = CARTON_KNOBS + CELL_KNOBS + camera_knobs("cell") + camera_knobs("wrist")
     assert len({k.name for k in every}) == len(every)
     for knob in every:
         assert np.all(np.asarray(knob.lower) < np.asarray(knob.upper)), knob.name

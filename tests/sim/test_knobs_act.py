@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from sim.apply import carton_mass, carton_size
+from sim.cartons import CARTON_KNOBS, carton_mass, carton_size
 from sim.cell import Cell
 from sim.cell_knobs import CELL_KNOBS, camera_knobs
 from sim.knobs import Rows
@@ -22,7 +22,8 @@ TASK_KNOBS = {
     "carton.count", "carton.strength", "sensor.joint_position_noise", "sensor.joint_torque_noise",
     "sensor.carton_position_noise", "sensor.carton_yaw_noise",
 }  # fmt: skip
-MODEL_KNOBS = [k.name for k in (*CELL_KNOBS, *camera_knobs("cell"), *camera_knobs("wrist")) if k.name not in TASK_KNOBS]
+EVERY_KNOB = (*CARTON_KNOBS, *CELL_KNOBS, *camera_knobs("cell"), *camera_knobs("wrist"))
+MODEL_KNOBS = [k.name for k in EVERY_KNOB if k.name not in TASK_KNOBS]
 # The model arrays in which a knob has to be seen; knobs that are not listed are read by suction or servo.
 ACTS_ON = {
     "carton.size": {"geom_size", "geom_pos", "geom_rbound", "body_inertia"},
@@ -122,7 +123,7 @@ def test_the_task_reads_the_knobs_that_the_cell_does_not(lab: Lab) -> None:
     rows.read = set()
     cell = lab.cell(plain)
     cell.apply(rows, np.arange(1))
-    assert {k.name for k in CELL_KNOBS} - rows.read == TASK_KNOBS
+    assert {k.name for k in CARTON_KNOBS + CELL_KNOBS} - rows.read == TASK_KNOBS
     task = Palletizing(cell, lab.layout)
     task.apply(rows.replaced(carton__count=np.array([3.0])), np.arange(1))
     rows.columns["carton.count"][:] = 3
@@ -168,10 +169,10 @@ def test_true_size_and_mass_are_the_stated_ones_and_their_errors(lab: Lab) -> No
     rows = rows.replaced(carton__mass_error=np.full((1, 4), -0.1))
     np.testing.assert_allclose(carton_mass(rows), 4.5)
     found = effects(lab.cell(rows))
-    np.testing.assert_allclose(found["geom_size"][lab.scene.slot_geoms[1, 0]], [0.2005, 0.149, 0.1015])
+    np.testing.assert_allclose(found["geom_size"][lab.scene.grips[1]], [0.2005, 0.149, 0.1015])
     # A broad phase that does not know the true size would let larger cartons sink into each other.
     radius = np.sqrt((np.array([0.2005, 0.149, 0.1015]) ** 2).sum())
-    assert found["geom_rbound"][lab.scene.slot_geoms[1, 0]] == pytest.approx(radius)
+    assert found["geom_rbound"][lab.scene.grips[1]] == pytest.approx(radius)
 
 
 # ---- in the physics --------------------------------------------------------------------------------------------------
@@ -184,7 +185,7 @@ def slide(cell: Cell, angles: np.ndarray, axis: int, seconds: float, slot: int =
     home = np.tile(cell.home, (len(ids), 1))
     for _ in range(4):
         cell.advance(home, np.zeros(len(ids), bool), ids)
-    before, _ = cell.carton_poses(ids)
+    before, _ = cell.poses(ids)
     # Up slowly, so that the start does not shake the carton loose.
     for angle in np.linspace(0.0, 1.0, 10)[:, None] * angles:
         gravity[:, axis], gravity[:, 2] = 9.81 * np.sin(angle), -9.81 * np.cos(angle)
@@ -192,7 +193,7 @@ def slide(cell: Cell, angles: np.ndarray, axis: int, seconds: float, slot: int =
         cell.advance(home, np.zeros(len(ids), bool), ids)
     for _ in range(round(seconds * 10)):
         cell.advance(home, np.zeros(len(ids), bool), ids)
-    moved = cell.carton_poses(ids)[0] - before
+    moved = cell.poses(ids)[0] - before
     return np.sqrt((moved[:, slot, :2] ** 2).sum(-1))
 
 
@@ -263,7 +264,7 @@ def test_large_cartons_stand_on_each_other(lab: Lab) -> None:
     lab.put(cell, 0, (0.9, 0.0, 0.144 + 0.25))
     lab.put(cell, 1, (1.25, 0.0, 0.144 + 0.75))
     lab.run(cell, 10)
-    position, _ = cell.carton_poses(np.arange(1))
+    position, _ = cell.poses(np.arange(1))
     assert position[0, 0, 2] == pytest.approx(0.394, abs=0.001)
     assert position[0, 1, 2] == pytest.approx(0.894, abs=0.001)
 
@@ -272,14 +273,14 @@ def test_contacts_are_softer_with_a_longer_time_constant(lab: Lab) -> None:
     cell = lab.cell(lab.box(2, 12.0, contact__time_constant=[0.005, 0.02]))
     lab.put(cell, 0, (0.9, 0.0, 0.144 + 0.12))
     lab.run(cell, 10)
-    sunk = 0.144 + 0.12 - cell.carton_poses(np.arange(2))[0][:, 0, 2]
+    sunk = 0.144 + 0.12 - cell.poses(np.arange(2))[0][:, 0, 2]
     assert 0 < sunk[0] < sunk[1] < 0.001
 
 
 def test_a_softer_hold_gives_more(lab: Lab) -> None:
     cell = lab.holding(lab.box(2, 8.0, suction__time_constant=[0.005, 0.03]), periods=20)
     lips, _ = cell.suction.lip_pose(np.arange(2))
-    low = lips[:, 2] - cell.carton_poses(np.arange(2))[0][:, 0, 2] - 0.12
+    low = lips[:, 2] - cell.poses(np.arange(2))[0][:, 0, 2] - 0.12
     assert low[0] < low[1] < 0.02
 
 

@@ -100,9 +100,10 @@ def test_segmentation_finds_the_cartons_and_nothing_that_is_parked(lab: Lab, ren
     seen = np.unique(image.segmentation)
     assert seen.min() >= -1
     assert seen.max() < lab.scene.model.ngeom
+    body = np.where(image.segmentation < 0, 0, lab.scene.model.geom_bodyid[image.segmentation])
     for slot in range(3):
-        assert np.isin(image.segmentation, lab.scene.slot_geoms[slot]).sum() > 20
-    assert not np.isin(image.segmentation, lab.scene.slot_geoms[3]).any()
+        assert (body == lab.scene.slot_bodies[slot]).sum() > 20
+    assert not (body == lab.scene.slot_bodies[3]).any()
     assert lab.scene.model.geom("floor").id in seen
 
 
@@ -114,10 +115,10 @@ def test_depth_of_the_cartons_faces(lab: Lab, nominal: Cell, renderer: Renderer)
     camera = lab.scene.cameras["cell"]
     position, axes = data.cam_xpos[camera], data.cam_xmat[camera].reshape(3, 3)
     focal = HEIGHT / 2 / np.tan(lab.knobs.nominal("camera.cell.field_of_view") / 2)
-    poses, quaternions = nominal.carton_poses(np.arange(1))
+    poses, quaternions = nominal.poses(np.arange(1))
     half = np.array([0.2, 0.15, 0.12])
     for slot in range(3):
-        inside = image.segmentation[0] == lab.scene.slot_geoms[slot, 0]
+        inside = image.segmentation[0] == lab.scene.grips[slot]
         # A pixel on an edge may show either side of it.
         inside &= np.roll(inside, 1, 0) & np.roll(inside, -1, 0) & np.roll(inside, 1, 1) & np.roll(inside, -1, 1)
         v, u = np.nonzero(inside)

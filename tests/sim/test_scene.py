@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from assets.carton import PARTS
 from assets.errors import InputError
 from assets.kinematics import Kinematics
 from sim.scene import compile_scene, look_at
@@ -31,14 +32,16 @@ def test_joints_run_from_the_base_to_the_tool(lab: Lab) -> None:
 
 def test_addresses_point_where_they_say(lab: Lab) -> None:
     model, scene = lab.scene.model, lab.scene
-    for i in range(scene.scene.slots):
+    for i in range(scene.slots):
         body = model.body(f"slot{i}").id
         assert scene.slot_bodies[i] == body
         assert model.body_dofadr[body] == scene.slot_dofs[i]
-        assert set(model.geom_bodyid[scene.slot_geoms[i]]) == {body}
-        assert model.geom_contype[scene.slot_geoms[i, 0]] == 1
-        assert not model.geom_contype[scene.slot_geoms[i, 1:]].any()
-        assert (model.geom_matid[scene.slot_geoms[i, 0]]) == scene.slot_materials[i]
+        geoms = scene.geoms([f"slot{i}_{part}" for part in PARTS])
+        assert set(model.geom_bodyid[geoms]) == {body}
+        assert model.geom_contype[geoms[0]] == 1
+        assert not model.geom_contype[geoms[1:]].any()
+        assert model.material(int(model.geom_matid[geoms[0]])).name == f"carton{i}"
+        assert scene.grips[i] == geoms[0]
         assert model.eq_obj1id[scene.welds[i]] == scene.cups_body
         assert model.eq_obj2id[scene.welds[i]] == body
     assert not model.eq_active0.any()
@@ -100,7 +103,7 @@ def test_spare_slots_sleep_out_of_sight_and_apart(lab: Lab) -> None:
     lab.run(cell, 5)
     data = cell.worlds.data(0)  # type: ignore[attr-defined]
     assert not data.body_awake[lab.scene.slot_bodies].any()
-    position, _ = cell.carton_poses(np.arange(1))
+    position, _ = cell.poses(np.arange(1))
     assert (position[0, :, 0] > 12.0).all()
     apart = np.linalg.norm(position[0, :, None] - position[0, None], axis=-1)[np.triu_indices(4, 1)]
     assert apart.min() > 1.0

@@ -90,20 +90,20 @@ def test_nothing_is_held_without_suction(lab: Lab) -> None:
     lab.hang(cell, rows)
     lab.run(cell, 5)
     assert cell.suction.state.held[0] == FREE
-    assert cell.carton_poses(ONE)[0][0, 0, 2] < 0.8
+    assert cell.poses(ONE)[0][0, 0, 2] < 0.8
 
 
 def test_lets_go_on_command(lab: Lab) -> None:
     cell = lab.holding(lab.box())
     assert cell.suction.state.held[0] == 0
     assert cell.suction.state.vacuum[0] > 0.99
-    high = cell.carton_poses(ONE)[0][0, 0, 2]
+    high = cell.poses(ONE)[0][0, 0, 2]
     lab.run(cell, 2)
     state = cell.suction.state
     assert (state.held[0], state.sealed[0], state.broken_by[0]) == (FREE, 0, 0)
     assert state.vacuum[0] < 0.1
     assert not cell.worlds.eq_active.any()
-    assert high - cell.carton_poses(ONE)[0][0, 0, 2] > 0.1
+    assert high - cell.poses(ONE)[0][0, 0, 2] > 0.1
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def outcome(lab: Lab, rows: Rows, sideways: float = 0.0, along: float = 0.0) -> 
     state = cell.suction.state
     assert (state.held[0] == FREE) is (state.broken_by[0] > 0)
     if state.broken_by[0]:
-        assert cell.carton_poses(ONE)[0][0, 0, 2] < 0.9, "a carton that broke off has to fall"
+        assert cell.poses(ONE)[0][0, 0, 2] < 0.9, "a carton that broke off has to fall"
     return BREAK_REASONS[state.broken_by[0]]
 
 
@@ -252,7 +252,7 @@ def test_a_carton_slips_less_than_a_millimetre_under_four_metres_per_second_squa
 
     def relative() -> np.ndarray:
         lip, turn = cell.suction.lip_pose(ONE)
-        return rotate(conjugate(turn), cell.carton_poses(ONE)[0][:, 0] - lip)[0]
+        return rotate(conjugate(turn), cell.poses(ONE)[0][:, 0] - lip)[0]
 
     before, slips, pushes = relative(), [], []
     amplitude = 3.2 / (2 * np.pi) ** 2  # at 1 Hz; the changing swing adds to it

@@ -40,11 +40,9 @@ def begin(lab: Lab, cell: Cell, rows: Rows, ids: np.ndarray) -> None:
     lip, _ = cell.suction.lip_pose(ids)
     height = cell.suction.half_size[ids, :, 2]
     zero = np.zeros(len(ids))
-    cell.put_carton(zero.astype(int), lip - np.stack([zero, zero, height[:, 0]], axis=1), zero + np.pi / 2, ids)
+    cell.put(zero.astype(int), lip - np.stack([zero, zero, height[:, 0]], axis=1), zero + np.pi / 2, ids)
     for slot, place in enumerate(PLACES, start=1):
-        cell.put_carton(
-            zero.astype(int) + slot, np.tile(place, (len(ids), 1)), rows["carton.arrival_yaw"][:, slot], ids
-        )
+        cell.put(zero.astype(int) + slot, np.tile(place, (len(ids), 1)), rows["carton.arrival_yaw"][:, slot], ids)
     cell.worlds.field("geom_surfacevel")[ids, lab.scene.surfaces["belt"][0], 0] = rows["conveyor.speed"]
     cell.worlds.forward(ids)
 
@@ -245,10 +243,10 @@ def test_saving_does_not_move_anything(lab: Lab) -> None:
     lab.put(cell, 1, (0.9, 0.0, 0.144 + 0.12))
     lab.run(cell, 10, suction=True)
     one = np.arange(1)
-    before, _ = cell.carton_poses(one)
+    before, _ = cell.poses(one)
     cell.save(one)
     lab.run(cell, 10, suction=True)
-    moved = np.linalg.norm(cell.carton_poses(one)[0] - before, axis=-1)[0]
+    moved = np.linalg.norm(cell.poses(one)[0] - before, axis=-1)[0]
     assert moved[:2].max() < 1e-4
 
 
@@ -275,9 +273,9 @@ def stack(lab: Lab, rows: Rows | None = None) -> Cell:
 def test_a_settled_stack_sleeps_and_wakes_by_touch(lab: Lab) -> None:
     cell = stack(lab)
     assert asleep(cell, (0, 1, 2, 3))
-    before, _ = cell.carton_poses(np.arange(1))
+    before, _ = cell.poses(np.arange(1))
     lab.run(cell, 10)
-    same(cell.carton_poses(np.arange(1))[0], before)
+    same(cell.poses(np.arange(1))[0], before)
     # A carton that falls onto it from 50 mm wakes it, and all sleep again.
     lab.put(cell, 3, (0.9, 0.0, 0.144 + 0.24 * 3 + 0.17))
     woke = False
@@ -287,28 +285,28 @@ def test_a_settled_stack_sleeps_and_wakes_by_touch(lab: Lab) -> None:
     assert woke
     assert asleep(cell, (0, 1, 2, 3))
     # Each of the four joints sinks in by less than the depth over which contacts grow firm.
-    sunk = 0.144 + 0.24 * 3.5 - cell.carton_poses(np.arange(1))[0][0, 3, 2]
+    sunk = 0.144 + 0.24 * 3.5 - cell.poses(np.arange(1))[0][0, 3, 2]
     assert 0.0 < sunk < 4 * SOLIMP[2]
 
 
 def test_tilted_gravity_moves_a_stack_only_once_it_is_awake(lab: Lab) -> None:
     cell = stack(lab)
     one = np.arange(1)
-    before, _ = cell.carton_poses(one)
+    before, _ = cell.poses(one)
     cell.worlds.field("opt.gravity")[:] = [7.0, 0.0, -7.0]
     lab.run(cell, 5)
-    same(cell.carton_poses(one)[0], before)
+    same(cell.poses(one)[0], before)
     cell.worlds.wake(one)
     lab.run(cell, 5)
-    assert (np.linalg.norm(cell.carton_poses(one)[0] - before, axis=-1)[0, :3] > 0.05).all()
+    assert (np.linalg.norm(cell.poses(one)[0] - before, axis=-1)[0, :3] > 0.05).all()
 
 
 def test_waking_moves_nothing(lab: Lab) -> None:
     cell = stack(lab)
-    before, _ = cell.carton_poses(np.arange(1))
+    before, _ = cell.poses(np.arange(1))
     cell.worlds.wake(np.arange(1))
     lab.run(cell, 5)
-    assert np.abs(cell.carton_poses(np.arange(1))[0] - before)[0, :3].max() < 1e-5
+    assert np.abs(cell.poses(np.arange(1))[0] - before)[0, :3].max() < 1e-5
 
 
 def test_sleep_may_be_forbidden_and_allowed_again(lab: Lab) -> None:
@@ -324,9 +322,9 @@ def test_sleep_may_be_forbidden_and_allowed_again(lab: Lab) -> None:
 
 def test_a_carton_let_go_after_hanging_still_falls(lab: Lab) -> None:
     cell = lab.holding(lab.box(), periods=30)
-    high = cell.carton_poses(np.arange(1))[0][0, 0, 2]
+    high = cell.poses(np.arange(1))[0][0, 0, 2]
     lab.run(cell, 2)
-    fallen = high - cell.carton_poses(np.arange(1))[0][0, 0, 2]
+    fallen = high - cell.poses(np.arange(1))[0][0, 0, 2]
     assert fallen == pytest.approx(9.81 / 2 * 0.19**2, rel=0.05)  # let go after the first 10 ms
 
 

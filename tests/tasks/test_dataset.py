@@ -12,6 +12,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from assets.errors import InputError
@@ -30,6 +31,7 @@ FEATURES = Features(
     cameras={"cell": (32, 48), "wrist": (32, 32)},
     state_names=("joint_1.position", "joint_2.position", "tool"),
     action_names=("joint_1", "joint_2"),
+    tasks=("empty the tote", "fold the tote", "stack the tote"),
     environment_state_names=("carton.x",),
 )
 SETTINGS = {"seed": 7, "task": "palletizing", "variants": "a1b2"}
@@ -43,7 +45,7 @@ def example(variant: int) -> Episode:
     done = np.arange(length) == length - 1
     return Episode(
         variant=variant,
-        task=f"stack {variant % 2 + 1} cartons",
+        tasks=[FEATURES.tasks[0]] * 2 + [FEATURES.tasks[1 + variant % 2]] * (length - 2),
         images={
             name: np.cumsum(rng.integers(0, 6, (length, height, width, 3)), axis=2).astype(np.uint8)
             for name, (height, width) in FEATURES.cameras.items()
@@ -94,7 +96,7 @@ def test_reads_back_what_was_written(whole: Path) -> None:
     assert len(dataset) == 4
     assert dataset.features == FEATURES
     assert dataset.settings == SETTINGS
-    assert dataset.tasks == ["stack 1 cartons", "stack 2 cartons"]
+    assert dataset.tasks == list(FEATURES.tasks)
     assert [entry["variant"] for entry in dataset.quarantined] == [QUARANTINED]
     assert dataset.quarantined[0]["row"] == {"carton.mass": [3.0, 4.5]}
     assert not staging_folder(whole).exists()
@@ -114,7 +116,11 @@ def test_reads_back_what_was_written(whole: Path) -> None:
         np.testing.assert_array_equal(dataset.states(number), wanted.full_states)
         assert (metadata["variant"], metadata["episode"], metadata["success"]) == (variant, number, variant % 2 == 0)
         assert metadata["row"]["carton.mass"] == wanted.metadata["row"]["carton.mass"].tolist()
-        assert dataset.tasks[columns["task_index"][0]] == wanted.task
+        # Each frame has the task of its moment, the episode all of them.
+        assert [dataset.tasks[index] for index in columns["task_index"]] == wanted.tasks
+        row = pq.read_table(lerobot.episode_files(whole, number, FEATURES.cameras).row).to_pylist()[0]
+        assert row["tasks"] == metadata["tasks"] == [FEATURES.tasks[0], FEATURES.tasks[1 + variant % 2]]
+        assert row["stats/task_index/max"] == [1 + variant % 2]
         index += length
     assert dataset.frames(0, "cell").shape == (4, 32, 48, 3)
     with pytest.raises(InputError, match="unknown camera 'cel'"):
@@ -346,8 +352,8 @@ def test_full_disk(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setattr(durable.os, "fsync", real)
         after = contents(root)
         for name, data in before.items():
-            assert name in ("meta/stats.json", "meta/tasks.parquet") or after[name] == data
-        assert after.keys() - before.keys() <= {"meta/tasks.parquet"}
+            assert name == "meta/stats.json" or after[name] == data
+        assert after.keys() == before.keys()
         assert len(open_dataset(root)) == 1
     make(root, range(5), resume=True)
     assert contents(root) == contents(whole)
@@ -432,23 +438,28 @@ def test_foreign_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_bad_episodes_are_refused(tmp_path: Path) -> None:
-    writer = EpisodeWriter(tmp_path, FEATURES, 5, "stack")
+    writer = EpisodeWriter(tmp_path, FEATURES, 5)
     with pytest.raises(InputError, match="without frames"):
         writer.close({}, [])
     images = {name: np.zeros((*size, 3), np.uint8) for name, size in FEATURES.cameras.items()}
     outcome = {"environment_state": [0], "reward": 0.0, "done": False, "success": False, "full_state": [0.0]}
+    outcome |= {"task": FEATURES.tasks[2]}
+    with pytest.raises(ValueError, match="task 'wait' is none of the dataset's"):
+        writer.add_frame(images, state=[0, 0, 0], action=[0, 0], **outcome | {"task": "wait"})
     with pytest.raises(ValueError, match=r"action has shape \(3,\), the dataset has \(2,\)"):
         writer.add_frame(images, state=[0, 0, 0], action=[0, 0, 0], **outcome)
-    writer = EpisodeWriter(tmp_path, FEATURES, 5, "stack")
+    writer = EpisodeWriter(tmp_path, FEATURES, 5)
     writer.add_frame(images, state=[0, np.nan, 0], action=[0, 0], **outcome)
     with pytest.raises(
         InputError, match=r"variant 5: observation\.state \(joint_2\.position\) is not finite at frame 0"
     ):
         writer.close({}, [0.0])
-    writer = EpisodeWriter(tmp_path, FEATURES, 5, "stack")
+    writer = EpisodeWriter(tmp_path, FEATURES, 5)
     writer.add_frame(images, state=[0, 0, 0], action=[0, 0], **outcome)
     with pytest.raises(InputError, match="only finite numbers"):
         writer.close({"row": {"x": float("nan")}}, [0.0])
     assert contents(tmp_path) == {}
     with pytest.raises(InputError, match="must be even"):
-        Features(10, "ur20", {"cell": (33, 32)}, ("a",), ("b",))
+        Features(10, "ur20", {"cell": (33, 32)}, ("a",), ("b",), ("stack",))
+    with pytest.raises(InputError, match="each once"):
+        Features(10, "ur20", {}, ("a",), ("b",), ("stack", "stack"))

@@ -17,7 +17,7 @@ from helpers import SMALL, Box, drawn, rows_of
 import tasks  # noqa: F401 - registers the environments
 from assets.errors import InputError
 from sim.variations import Variation
-from tasks.env import PalletizingEnv, PalletizingVectorEnv
+from tasks.env import TaskEnv, TaskVectorEnv
 from tasks.palletizing.expert import PalletizingExpert
 from tasks.palletizing.task import SETTLE, STATE_NAMES, SURROUNDINGS_NAMES
 from tasks.simulation import Settings
@@ -34,8 +34,8 @@ def table(loads: list[int]) -> Any:
     return rows_of(load, len(loads), pallet__prefill=np.array(loads))
 
 
-def vector(num_envs: int, variants: Any, **more: Any) -> PalletizingVectorEnv:
-    return PalletizingVectorEnv(num_envs, settings=more.pop("settings", SETTINGS), variants=variants, nthread=1, **more)
+def vector(num_envs: int, variants: Any, **more: Any) -> TaskVectorEnv:
+    return TaskVectorEnv(num_envs, settings=more.pop("settings", SETTINGS), variants=variants, nthread=1, **more)
 
 
 def stay(env: Any) -> np.ndarray:
@@ -60,13 +60,13 @@ def test_gymnasiums_own_checks_pass() -> None:
 
 def test_the_registered_id_makes_both_kinds() -> None:
     single = gym.make(NAME, settings=SETTINGS, variants=DONE, nthread=1)
-    assert isinstance(single.unwrapped, PalletizingEnv)
+    assert isinstance(single.unwrapped, TaskEnv)
     observation, info = single.reset(seed=0)
     assert observation in single.observation_space
     assert info["variant"] == 0
     single.close()
     many = gym.make_vec(NAME, num_envs=3, settings=SETTINGS, variants=DONE, nthread=1)
-    assert isinstance(many.unwrapped, PalletizingVectorEnv)
+    assert isinstance(many.unwrapped, TaskVectorEnv)
     assert many.num_envs == 3
     assert many.spec is not None
     many.close()
@@ -109,16 +109,16 @@ def test_cameras_are_part_of_the_observation() -> None:
 
 
 def test_a_render_mode_without_a_camera_takes_the_cell_view() -> None:
-    env = PalletizingEnv("rgb_array", variants=DONE, settings=Settings(slots=4, cameras=("cell",), image_size=32))
+    env = TaskEnv("rgb_array", variants=DONE, settings=Settings(slots=4, cameras=("cell",), image_size=32))
     env.reset(seed=0)
     picture = env.render()
     assert picture is not None
     assert picture.shape == (32, 32, 3)
     env.close()
     with pytest.raises(InputError, match="camera"):
-        PalletizingEnv("rgb_array", variants=DONE, settings=SETTINGS)
+        TaskEnv("rgb_array", variants=DONE, settings=SETTINGS)
     with pytest.raises(InputError, match="rgb_array"):
-        PalletizingEnv("human", variants=DONE, settings=SETTINGS)
+        TaskEnv("human", variants=DONE, settings=SETTINGS)
 
 
 # ---- ends and autoreset ----------------------------------------------------------------------------------------------
@@ -196,6 +196,15 @@ def test_same_step_autoreset() -> None:
     assert not terminated.any()
 
 
+def test_a_task_a_stage_or_settings_that_do_not_fit() -> None:
+    with pytest.raises(InputError, match="did you mean 'palletizing'"):
+        TaskEnv(task="palletising")
+    with pytest.raises(InputError, match="unknown stage of palletizing 'decant'"):
+        TaskEnv(task="palletizing", stage="decant")
+    with pytest.raises(InputError, match="task = 'totes', but the settings are for 'palletizing'"):
+        TaskEnv(task="totes", settings=SETTINGS)
+
+
 def test_an_unknown_autoreset_mode_is_answered_with_the_known_ones() -> None:
     with pytest.raises(InputError, match="NextStep"):
         vector(1, DONE, autoreset_mode="NexStep")
@@ -248,7 +257,7 @@ def test_a_broken_world_is_truncated_with_the_reason_and_the_others_go_on(
 
 def test_reset_takes_variants_and_a_seed() -> None:
     variation = Variation.parse("small", SMALL, SETTINGS.knobs)
-    env = PalletizingVectorEnv(2, settings=SETTINGS, variation=variation, nthread=1)
+    env = TaskVectorEnv(2, settings=SETTINGS, variation=variation, nthread=1)
     one, info = env.reset(seed=7, options={"variants": [5, 3]})
     assert info["variant"].tolist() == [5, 3]
     two, _ = env.reset(options={"variants": [3, 5]})  # the seed stays
@@ -266,7 +275,7 @@ def test_reset_takes_variants_and_a_seed() -> None:
 
 
 def test_a_single_environment_goes_through_the_variants() -> None:
-    env = PalletizingEnv(settings=SETTINGS, variants=table([2, 0]), nthread=1)
+    env = TaskEnv(settings=SETTINGS, variants=table([2, 0]), nthread=1)
     assert [env.reset(seed=0)[1]["variant"], env.reset()[1]["variant"], env.reset()[1]["variant"]] == [0, 1, 2]
     assert env.reset(options={"variant": 6})[1]["variant"] == 6
     assert env.reset(seed=0)[1]["variant"] == 0
@@ -290,7 +299,7 @@ def test_wrong_actions_get_one_clear_line() -> None:
     for shape in ((2, 6), (1, 7), (7,), (2, 7, 1)):
         with pytest.raises(InputError, match=r"shape \(2, 7\)"):
             env.step(np.zeros(shape))
-    single = PalletizingEnv(settings=SETTINGS, variants=DONE, nthread=1)
+    single = TaskEnv(settings=SETTINGS, variants=DONE, nthread=1)
     single.reset()
     with pytest.raises(InputError, match="shape"):
         single.step(np.zeros(6))

@@ -19,7 +19,7 @@ UR10E = Layout(robot="ur10e", base_height=0.90, pallet_distance=0.75, height_lim
 
 @pytest.mark.parametrize("layout", [UR20, UR10E], ids=lambda layout: layout.robot)
 def test_random_pallets_are_filled_by_smooth_motion(layout: Layout) -> None:
-    settings = Settings(layout, slots=5)
+    settings = Settings(layout=layout, slots=5)
     rows = drawn(8, settings=settings, says=MIXED)
     simulation = started(rows, settings, nthread=2)
     run = run_expert(simulation, rows)
@@ -87,7 +87,7 @@ def test_it_goes_on_with_the_next_carton_after_losing_one_on_the_way() -> None:
 
     run_expert(simulation, rows, before=lose)
     assert task.state.status[0, :2].tolist() == [LOST, RELEASED]
-    position, _ = task.cell.carton_poses(every(simulation))
+    position, _ = task.cell.poses(every(simulation))
     np.testing.assert_allclose(position[0, 1, :2], task.target[0, 1, :2], atol=0.01)
 
 

@@ -15,17 +15,16 @@ from tasks.palletizing.judge import (
     ANGLE_TOLERANCE,
     ELASTIC,
     GRAVITY,
-    NOSLIP,
     PERMANENT,
     POSITION_TOLERANCE,
     PULSE,
-    TILT,
     TILT_CREEP,
+    Judge,
     Verdict,
     _pulse_profile,
-    _tilt_profile,
 )
-from tasks.palletizing.task import READY
+from tasks.palletizing.task import READY, Palletizing
+from tasks.shaking import NOSLIP, TILT, tilt_profile
 from tasks.simulation import Simulation
 
 ONE = [Box()]
@@ -42,9 +41,9 @@ def shifted(along: float = 0.0, turn: float = 0.0, up: float = 0.0) -> Verdict:
     """The verdict on a single carton that stands off its place [m], turned [rad]."""
     simulation = standing(ONE)
     task = simulation.task
-    position, quaternion = task.cell.carton_poses(every(simulation))
+    position, quaternion = task.cell.poses(every(simulation))
     at = position[:, 0] + (along, 0.0, up)
-    task.cell.put_carton(np.array([0]), at, yaw_of(quaternion[:, 0]) + turn, every(simulation))
+    task.cell.put(np.array([0]), at, yaw_of(quaternion[:, 0]) + turn, every(simulation))
     return judged(simulation)[0]
 
 
@@ -71,6 +70,12 @@ def test_the_tolerances_are_those_of_the_task() -> None:
     assert pytest.approx(np.deg2rad(2.0)) == ANGLE_TOLERANCE
     assert (pytest.approx(np.deg2rad(10)), 0.003) == (TILT, TILT_CREEP)
     assert (PULSE, ELASTIC, PERMANENT) == (0.5, 0.10, 0.05)
+
+
+def palletizing(simulation: Simulation) -> Palletizing:
+    """Return the simulation's task."""
+    assert isinstance(simulation.task, Palletizing)
+    return simulation.task
 
 
 @pytest.mark.parametrize(("shift", "good"), [(0.014, True), (-0.014, True), (0.016, False), (-0.016, False)])
@@ -118,8 +123,8 @@ def test_a_carton_is_crushed_by_what_stands_on_it() -> None:
 def test_a_load_is_shared_by_what_carries_it() -> None:
     load = [*PAIR, Box((0.0, 0.0, BOX[2]), size=(0.6, 0.3, 0.2), mass=18.0)]
     simulation = standing(load)
-    position, _ = simulation.task.cell.carton_poses(every(simulation))
-    force = simulation.judge._load_on_each(0, position[0])
+    position, _ = simulation.task.cell.poses(every(simulation))
+    force = Judge(palletizing(simulation))._load_on_each(0, position[0])
     np.testing.assert_allclose(force[:3], [9.0 * GRAVITY, 9.0 * GRAVITY, 0.0])
 
 
@@ -153,22 +158,22 @@ def test_the_pulse_follows_eumos_40509() -> None:
 
 
 def test_the_tilt_is_held_for_five_seconds() -> None:
-    along, down = _tilt_profile().T
+    along, down = tilt_profile().T
     np.testing.assert_allclose(np.hypot(along, down), 1.0)
     angle = np.arctan2(along, down)
     assert (np.diff(angle) > -1e-12).all()
     assert (angle >= np.deg2rad(10) - 1e-9).sum() * SUCTION_PERIOD >= 5.0
 
 
-@pytest.mark.parametrize("profile", [_tilt_profile, _pulse_profile])
+@pytest.mark.parametrize("profile", [tilt_profile, _pulse_profile])
 def test_a_slippery_carton_slides_along_the_test_direction(profile) -> None:
     heading = np.linspace(-np.pi, np.pi, 8, endpoint=False)
     simulation = standing(ONE, 8, test__direction=heading, surface__cardboard_wood__friction=0.05)
     ids, task = every(simulation), simulation.task
-    before, _ = task.cell.carton_poses(ids)
+    before, _ = task.cell.poses(ids)
     mine = np.arange(4) < task.count[:, None]
-    greatest, _, _ = simulation.judge._shake(ids, mine, profile()[:80])
-    after, _ = task.cell.carton_poses(ids)
+    greatest, _, _ = Judge(palletizing(simulation))._shake(ids, mine, profile()[:80])
+    after, _ = task.cell.poses(ids)
     moved = (after - before)[:, 0, :2]
     assert (greatest > 0.01).all()
     np.testing.assert_allclose(moved / np.linalg.norm(moved, axis=1)[:, None],
@@ -251,7 +256,8 @@ def test_physics_that_breaks_in_a_test_is_no_success(monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)  # MuJoCo leaves its log there
     simulation = standing(ONE, 2)
     hold_home(simulation, 3)
-    judge, shake = simulation.judge, simulation.judge._shake
+    judge = Judge(palletizing(simulation))
+    shake = judge._shake
 
     def broken(ids, mine, profile):
         result = shake(ids, mine, profile)

@@ -50,21 +50,21 @@ def test_cartons_enter_with_their_drawn_offset_and_turn() -> None:
     simulation = started(
         rows_of(ONE, 3, carton__arrival_offset=offset[:, None], carton__arrival_yaw=turn[:, None], conveyor__speed=0.5)
     )
-    position, quaternion = simulation.task.cell.carton_poses(every(simulation))
+    position, quaternion = simulation.task.cell.poses(every(simulation))
     np.testing.assert_allclose(position[:, 0, 0], STOP[0] - ENTRY)
     np.testing.assert_allclose(position[:, 0, 1], STOP[1] + offset)
     np.testing.assert_allclose(position[:, 0, 2], BELT_HEIGHT + BOX[2] / 2)
     np.testing.assert_allclose(yaw_of(quaternion[:, 0]), turn, atol=1e-12)
     # The belt carries them along without turning or shifting them.
     until_ready(simulation)
-    position, quaternion = simulation.task.cell.carton_poses(every(simulation))
+    position, quaternion = simulation.task.cell.poses(every(simulation))
     np.testing.assert_allclose(position[:, 0, 1], STOP[1] + offset, atol=0.003)
     np.testing.assert_allclose(yaw_of(quaternion[:, 0]), turn, atol=0.01)
 
 
 def test_a_wide_carton_stays_between_the_conveyors_rails() -> None:
     simulation = started(rows_of([Box(size=(0.5, 0.5, 0.2))], 2, carton__arrival_offset=np.array([[-0.08], [0.08]])))
-    position, _ = simulation.task.cell.carton_poses(every(simulation))
+    position, _ = simulation.task.cell.poses(every(simulation))
     assert (np.abs(position[:, 0, 1] - STOP[1]) <= 0.27 - 0.25 + 1e-9).all()
 
 
@@ -74,13 +74,13 @@ def test_the_belt_stops_at_the_light_barrier(speed: float) -> None:
     assert simulation.task.state.running[0]
     until_ready(simulation)
     assert not simulation.task.state.running[0]
-    position, _ = simulation.task.cell.carton_poses(every(simulation))
+    position, _ = simulation.task.cell.poses(every(simulation))
     front = position[0, 0, 0] + BOX[0] / 2
     # It runs on for at most a control period and a little sliding.
     assert STOP[0] - EYE - 0.002 <= front <= STOP[0] - EYE + speed * 0.12 + speed**2 / (2 * 0.7 * 9.81) + 0.002
     assert events(simulation) == [(0, "arrived")]
     hold_home(simulation, 20)
-    after, _ = simulation.task.cell.carton_poses(every(simulation))
+    after, _ = simulation.task.cell.poses(every(simulation))
     np.testing.assert_allclose(after[0, 0], position[0, 0], atol=2e-4)
 
 
@@ -97,7 +97,7 @@ def test_the_next_carton_comes_only_when_the_first_is_lifted() -> None:
         if s.status[0, 0] in (ARRIVING, READY):
             assert s.status[0, 1] == PARKED
         if s.status[0, 1] == ARRIVING and not bottoms:
-            position, _ = simulation.task.cell.carton_poses(every(simulation))
+            position, _ = simulation.task.cell.poses(every(simulation))
             bottoms.append(position[0, 0, 2] - BOX[2] / 2)
             assert s.status[0, 0] == HELD
 
@@ -135,7 +135,7 @@ def test_prefilled_cartons_stand_as_planned_and_do_not_move() -> None:
     simulation = started(rows)
     task, ids = simulation.task, every(simulation)
     assert task.state.status[0].tolist() == [RELEASED, RELEASED, RELEASED, ARRIVING]
-    start, turned = task.cell.carton_poses(ids)
+    start, turned = task.cell.poses(ids)
     for k, box in enumerate(load):
         wanted = simulation.settings.layout.pallet_to_world(np.array(box.position))
         np.testing.assert_allclose(start[0, k, :2], wanted[:2], atol=1e-12)
@@ -143,7 +143,7 @@ def test_prefilled_cartons_stand_as_planned_and_do_not_move() -> None:
     np.testing.assert_allclose(start[0, 2, 2], DECK_HEIGHT + 1.5 * (BOX[2] + 0.002), atol=1e-9)
     np.testing.assert_allclose(yaw_of(turned[0, :3]), task.target_yaw[0, :3], atol=1e-12)
     hold_home(simulation, 30)
-    after, _ = task.cell.carton_poses(ids)
+    after, _ = task.cell.poses(ids)
     assert np.abs(after - start)[0, :3].max() < 1e-3
     assert events(simulation) == [(3, "arrived")]
 
@@ -160,7 +160,7 @@ def test_a_carton_that_falls_off_the_cups_is_lost_with_the_reason() -> None:
     task = simulation.task
 
     def weaken(_: int) -> None:
-        position, _ = task.cell.carton_poses(every(simulation))
+        position, _ = task.cell.poses(every(simulation))
         high = task.state.status[0, 0] == HELD and position[0, 0, 2] > BELT_HEIGHT + 0.25
         task.cell.suction.max_force[0] = 40.0 if high else 650.0
 
@@ -193,7 +193,7 @@ def test_a_carton_pushed_off_the_conveyor_is_lost(when: str) -> None:
         until_ready(simulation)
     else:
         hold_home(simulation, 5)
-    task.cell.put_carton(np.array([0]), np.array([[-0.4, -1.6, 0.9]]), np.zeros(1), ids)
+    task.cell.put(np.array([0]), np.array([[-0.4, -1.6, 0.9]]), np.zeros(1), ids)
     hold_home(simulation, 10)
     assert task.state.status[0, 0] == LOST
     assert events(simulation)[-1] == (0, "lost: fell off the conveyor")
@@ -218,7 +218,7 @@ def test_taking_a_carton_from_the_pallet_does_not_halt_the_belt() -> None:
     simulation = started(rows_of(TWO, pallet__prefill=1))
     task, ids = simulation.task, every(simulation)
     lip, _ = task.cell.suction.lip_pose(ids)
-    task.cell.put_carton(np.array([0]), lip - (0.0, 0.0, BOX[2] / 2 + 0.001), np.array([np.pi / 2]), ids)
+    task.cell.put(np.array([0]), lip - (0.0, 0.0, BOX[2] / 2 + 0.001), np.array([np.pi / 2]), ids)
     task.cell.worlds.forward(ids)
     hold_home(simulation, 2, suction=True)
     assert (0, "attached") in events(simulation)
@@ -247,7 +247,7 @@ def test_observations_are_named_finite_and_of_the_right_carton() -> None:
         if slot >= 2:
             assert now["load.remaining"][0] == now["carton.ready"][0] == 0
             return
-        position, quaternion = task.cell.carton_poses(ids)
+        position, quaternion = task.cell.poses(ids)
         size, wanted = (
             np.array(load[slot].size),
             simulation.settings.layout.pallet_to_world(np.array(load[slot].position)),
@@ -343,7 +343,7 @@ def test_observing_does_not_disturb_the_physics() -> None:
 def test_slots_beyond_the_load_stay_parked() -> None:
     rows = rows_of(ONE, settings=SETTINGS)
     simulation = started(rows)
-    parked, _ = simulation.task.cell.carton_poses(every(simulation))
+    parked, _ = simulation.task.cell.poses(every(simulation))
     run_expert(simulation, rows)
-    after, _ = simulation.task.cell.carton_poses(every(simulation))
+    after, _ = simulation.task.cell.poses(every(simulation))
     np.testing.assert_array_equal(parked[0, 1:], after[0, 1:])

@@ -11,9 +11,10 @@ import pytest
 from helpers import SETTINGS, Run, drawn, every, hold_home, run_expert, started
 
 from sim.knobs import Rows
+from tasks.families import variation_named
 from tasks.palletizing.expert import PalletizingExpert
 from tasks.palletizing.task import HELD
-from tasks.palletizing.variants import palletizing_knobs, variation_named
+from tasks.palletizing.variants import palletizing_knobs
 from tasks.simulation import Simulation
 
 
@@ -43,7 +44,7 @@ def same(one: Run, world: int, other: Run, there: int, first: int = 0) -> None:
 
 
 def test_rows_do_not_depend_on_what_is_drawn_with_them() -> None:
-    nominal = variation_named("nominal", palletizing_knobs(24))
+    nominal = variation_named("nominal", palletizing_knobs(24), "palletizing")
     many = nominal.sample(11, np.arange(32))
     for some in (np.array([5]), np.arange(8), np.array([30, 2, 7])):
         few = nominal.sample(11, some)

@@ -21,9 +21,11 @@ from helpers import Box, drawn, rows_of
 from assets.errors import InputError
 from sim.knobs import Rows
 from tasks import rollout
+from tasks.dataset.publisher import Publisher
 from tasks.dataset.reader import Dataset, open_dataset
 from tasks.dataset.staging import staging_folder
-from tasks.palletizing.task import SETTLE
+from tasks.palletizing import family as palletizing
+from tasks.palletizing.task import SETTLE, Palletizing
 from tasks.replay import replay
 from tasks.rollout import Job, Progress, roll_out
 from tasks.simulation import Settings
@@ -101,6 +103,7 @@ def test_every_episode_keeps_what_it_was_made_from(unseen: Path) -> None:
     assert len(dataset) == VARIANTS
     assert not staging_folder(unseen).exists()
     assert Settings.from_dict(dataset.settings["simulation"]) == BLIND
+    assert dataset.tasks == list(BLIND.family.instructions)
     for k in range(VARIANTS):
         metadata = dataset.metadata(k)
         assert metadata["variant"] == rows.numbers[k]
@@ -114,6 +117,26 @@ def test_every_episode_keeps_what_it_was_made_from(unseen: Path) -> None:
         assert episode["next.done"].tolist() == [False] * (length - 1) + [True]
         assert np.isfinite(episode["observation.state"]).all()
         assert episode["action"].shape == (length, 7)
+
+
+def test_every_frame_has_the_sentence_of_its_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task with stages labels its frames: here one that changes its mind after a second."""
+    sentences = ("Never said.", "Take the carton.", "Place it.")
+
+    def instruction(self: Palletizing, ids: np.ndarray) -> list[str]:
+        return [sentences[1 if period < 10 else 2] for period in self.state.period[ids]]
+
+    monkeypatch.setattr(palletizing, "FAMILY", dataclasses.replace(palletizing.FAMILY, instructions=sentences))
+    monkeypatch.setattr(Palletizing, "instruction", instruction)
+    short = blind(tmp_path / "staged", table(2), worlds=2, workers=1, seconds=1.5)
+    with Publisher(short.root, rollout.features(BLIND), {}, [int(n) for n in short.rows.numbers]) as publisher:
+        rollout._run(short, lambda: True)
+        publisher.finish()
+    dataset = open_dataset(short.root)
+    assert dataset.tasks == list(sentences)
+    for k in range(2):
+        assert dataset.episode(k)["task_index"].tolist() == [1] * 10 + [2] * 5
+        assert dataset.metadata(k)["tasks"] == list(sentences[1:])
 
 
 def test_two_cameras_film_every_frame(whole: Path) -> None:

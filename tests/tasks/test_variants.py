@@ -12,6 +12,7 @@ from helpers import SETTINGS, SMALL
 from assets.errors import InputError
 from sim.knobs import Rows
 from sim.variations import Variation
+from tasks.families import variation_named
 from tasks.packing.benchmark_plans import read_bedbpp_plans
 from tasks.packing.orders import Carton, Order, read_orders
 from tasks.packing.plans import Placement, Plan
@@ -23,7 +24,6 @@ from tasks.palletizing.variants import (
     palletizing_knobs,
     plan_rows,
     rows_of_order,
-    variation_named,
 )
 from tasks.simulation import Settings, Source
 
@@ -138,9 +138,9 @@ def test_a_source_gives_a_tables_rows_in_turn_and_a_variations_first_pallets() -
 
 def test_unknown_variations_are_answered_with_the_nearest_names() -> None:
     with pytest.raises(InputError, match="nominal"):
-        variation_named("nominall", SETTINGS.knobs)
+        variation_named("nominall", SETTINGS.knobs, "palletizing")
     for name in ("nominal", "none"):
-        assert len(variation_named(name, palletizing_knobs(24)).sample(0, [0, 1])) == 2
+        assert len(variation_named(name, palletizing_knobs(24), "palletizing").sample(0, [0, 1])) == 2
 
 
 def test_the_planner_refuses_what_the_cell_cannot_handle() -> None:
