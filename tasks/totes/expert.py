@@ -31,6 +31,7 @@ HANGS = 0.13  # [m] that a held part may hang below the fingertips, with some ro
 LAG = 2  # periods that the arm needs to come to rest where it was sent
 CLOSE_PERIODS, OPEN_PERIODS, SEAL_PERIODS = 5, 2, 8
 SQUEEZE = 0.014  # [m] narrower than a part the fingers are told to go: they press until the servo has closed in on it
+LIFTED = 0.02  # [m] by which a tote has come up with a part
 HELD = 0.003  # [m] fingers further apart than this have something between them
 SPOTS = [(x, y) for x in (-0.16, 0.0, 0.16) for y in (-0.09, 0.09)]  # where parts go, in the bin's frame [m]
 FINGER = 0.012  # [m] half width of the closed fingers, across
@@ -215,11 +216,17 @@ class _Arm:
         carry = self._hop(spot, self._travel - OVER + HANGS + OVERLAP)
         if carry is None:
             carry = self._line(self._raised(self._travel))
-        yield from self._follow(carry, until=lambda: self.fingers < HELD)
-        if self.fingers < HELD:
+        stands, low = float(self.tote[2]), self.tool.copy()
+        yield from self._follow(carry, until=lambda: self.fingers < HELD or self.tote[2] > stands + LIFTED)
+        if self.tote[2] > stands + LIFTED:
+            # The tote comes along, caught somehow: back down with it.
+            yield from self._follow(self._line(low, 0.6))
+            yield from self._wait(LAG)
+        if self.fingers < HELD or self.tote[2] > stands + LIFTED or np.array_equal(self.tool, low):
             self.failed[grasp.slot] = self.failed.get(grasp.slot, 0) + 1
             self.opening = STROKE
-            yield from self._follow(self._line(self._raised(self._travel), 1.0))
+            yield from self._wait(OPEN_PERIODS)
+            yield from self._follow(self._line(self._raised(self._travel)))
             return
         self.opening = min(self.fingers + 0.03, STROKE)
         yield from self._wait(OPEN_PERIODS)
@@ -299,6 +306,9 @@ class _Arm:
 
     def _fold(self) -> Script:
         """Push the next wall in turn over and down: the short ones, the long one that lies below, then the other."""
+        if self.kind != FOLDING:
+            yield from self._wait(1)  # nothing to fold: the next stage comes
+            return
         lower = int(self._of("tote.fold_first"))
         order = (0, 1, 2 + lower, 3 - lower)
         standing = [wall for wall in order if self.walls[wall] < FLAT - np.deg2rad(3.0)]

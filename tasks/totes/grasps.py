@@ -28,7 +28,7 @@ Array = np.ndarray
 
 HEADINGS = 12  # closing directions over half a turn, the first across the part's length
 OFFSETS = 0.011 * np.arange(-3, 4)  # of the grip line from the part's centre of mass [m]
-DEPTHS = (0.011, 0.024, 0.040, 0.070, 0.105)  # of the tips below the part's highest point [m]
+DEPTHS = (0.012, 0.022, 0.032, 0.045, 0.070, 0.105)  # of the tips below the part's highest point [m]
 NARROWEST, WIDEST = 0.004, 0.076  # [m] what the fingers take
 SLACKS = (0.014, 0.008)  # [m] opening beyond the width: the first for which there is room
 FLOOR_GAP, BOTTOM_GAP = 0.0015, 0.001  # of the tips above the tote's floor and above the part's lowest point [m]
@@ -39,6 +39,7 @@ LEAST_NORMAL = 0.72  # cosine between a side's mean normal and the closing axis:
 FARTHEST = 0.0075  # of the contact from the pad's middle line, and of one side's from the other's [m]
 LOWEST = 0.002  # mean height of the contact above the tips [m]
 LEAST_POINTS = 4  # samples that touch on a side
+LEAST_QUALITY = -0.5  # see `_contacts`
 MOST_SQUEEZE = 0.30  # length of the mean of both sides' normals: beyond, the part slips out as from a wedge
 
 FINGER = 0.021  # thickness of a finger, pad and link [m]
@@ -493,7 +494,7 @@ def _contacts(scene: _Scene, lines: _Lines) -> _Lines:
         + 24.0 * lines.overlap
         - 18.0 * lines.lever
     )
-    return lines.where(good, quality=quality)
+    return lines.where(good & (quality >= LEAST_QUALITY), quality=quality)
 
 
 def _best(scene: _Scene, lines: _Lines, slots: Array, count: int) -> list[Grasp]:
