@@ -15,10 +15,11 @@ import numpy as np
 from assets.asset import Body, Frame, Geom, Inertia, Joint, Vec3, box_inertia, turn_z_onto
 from assets.gripper import LIP_STROKE, Cups
 
-LENGTH = 0.445  # from the flange to the fingertips [m]
+LENGTH = 0.505  # from the flange to the fingertips [m]
 STROKE = 0.085  # widest opening between the finger pads [m]
-FINGER_PAD = (0.008, 0.022, 0.038)  # thickness, width and height of a finger's pad [m]
-FINGER_FREE = 0.200  # length of the fingers below the palm: they reach to the floor of a deep tote [m]
+FINGER_PAD = (0.004, 0.022, 0.038)  # thickness, width and height of a finger's pad [m]
+FINGER_THICKNESS = 0.011  # of pad and link together: slim, to go between a part and a wall [m]
+FINGER_FREE = 0.260  # length of the fingers below the palm: they reach to the floor of a deep tote [m]
 PAD_REACH = 0.10  # from the mast's axis to the cups' lips [m]
 PAD_HEIGHT = 0.31  # of the vacuum pad's middle above the fingertips: over a tote's rim while these touch its floor [m]
 PAD = (0.156, 0.108)  # length and width of the vacuum pad, along the tool's x and z [m]
@@ -34,7 +35,7 @@ CLOSING_SPEED = 0.15  # [m/s] of each finger
 # The screw and motor behind the fingers, as mass felt at one of them: it keeps the servo calm on hard parts. [kg]
 DRIVE_INERTIA = 0.3
 
-_LINK: Vec3 = (0.013, 0.020, FINGER_FREE - 0.004)
+_LINK: Vec3 = (FINGER_THICKNESS - FINGER_PAD[0], 0.020, FINGER_FREE - 0.004)
 _PAD_DEPTH = 0.034  # from the lips back to the vacuum pad's mounting plate [m]
 
 

@@ -152,6 +152,12 @@ def add_task(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", choices=sorted(FAMILIES), default="palletizing", help="task family")
 
 
+def add_draws(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments `--draws` and `--seed`."""
+    parser.add_argument("--draws", type=int, help="variants (palletizing: orders) to draw, instead of the size's own")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
+
+
 def variation_with(base: str, changed: dict[str, Any], task: str = "palletizing") -> Variation:
     """Return a variation of `conf/variation/<task>` with some knobs (dotted names) drawn otherwise."""
     says = yaml.safe_load((ROOT / "conf" / "variation" / task / f"{base}.yaml").read_text()) or {}
@@ -181,3 +187,10 @@ def full_pallets(pallets: int, standing: int) -> Rows:
         number += 1
     columns = {name: np.concatenate([r[name] for r in rows]) for name in rows[0].columns}
     return Rows(rows[0].knobs, columns, 0, np.concatenate([r.numbers for r in rows]))
+
+
+def filled_totes(number: int) -> Rows:
+    """Return prepared rows of tote breakdown under the nominal variation, the first `number` of seed 0."""
+    settings = Settings("tote_breakdown")
+    drawn = variation_with("nominal", {}, settings.task).sample(0, range(number))
+    return settings.family.prepare(drawn, settings.layout, settings.slots)

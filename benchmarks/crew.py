@@ -27,7 +27,7 @@ from tasks.rollout import make_policy
 from tasks.simulation import Settings, Simulation
 
 WORKERS = os.cpu_count() or 1
-SHARE = 12  # rows prepared, or run, per job: small enough to show progress
+SHARE = 12  # rows prepared, or run, per job at most: small enough to show progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Outcome:
 
 
 class Watch(Protocol):
-    """Looks at running worlds after every period."""
+    """Looks at the running worlds of a simulation after every period."""
 
-    def __call__(self, simulation: Simulation, seen: dict[str, np.ndarray], ids: np.ndarray) -> None:
+    def __call__(self, seen: dict[str, np.ndarray], ids: np.ndarray) -> None:
         """Look at the worlds `ids`, none of which is reported as broken, and at what the policy has `seen` of them."""
         ...
 
@@ -79,7 +79,7 @@ class Share:
     policy: str
     worlds: int
     seconds: float
-    watch: Callable[[int], Watch] | None
+    watch: Callable[[Simulation], Watch] | None
 
 
 class HastyPlanner(Planner):
@@ -97,14 +97,18 @@ def prepare(
 
     With `first_only` only the first pallet of each order is planned, in haste.
     """
-    jobs = [
-        (rows.take(np.arange(k, min(k + SHARE, len(rows)))), settings, first_only) for k in range(0, len(rows), SHARE)
-    ]
+    jobs = [(part, settings, first_only) for part in _shares(rows, workers)]
     ready, refused = [], []
     for made, reasons in _in_parallel(_prepare_share, jobs, "preparing", workers):
         ready += made
         refused += reasons
     return joined(ready), refused
+
+
+def _shares(rows: Rows, workers: int) -> list[Rows]:
+    """Return the rows in parts of up to SHARE, smaller ones where not every worker would get one."""
+    size = max(1, min(SHARE, -(-len(rows) // workers)))
+    return [rows.take(np.arange(k, min(k + size, len(rows)))) for k in range(0, len(rows), size)]
 
 
 def _prepare_share(job: tuple[Rows, Settings, bool]) -> tuple[list[Rows], list[str]]:
@@ -137,7 +141,7 @@ def run(
     *,
     worlds: int = 6,
     seconds: float = 0.0,
-    watch: Callable[[int], Watch] | None = None,
+    watch: Callable[[Simulation], Watch] | None = None,
     workers: int = WORKERS,
 ) -> list[Outcome]:
     """Run a policy over prepared rows; return the outcomes in the order of the variants.
@@ -148,13 +152,10 @@ def run(
         policy: name of the policy.
         worlds: of each worker.
         seconds: time limit of an episode [s]; 0 for the task's own.
-        watch: makes a watch for so many worlds.
+        watch: makes a watch for a simulation.
         workers: processes.
     """
-    jobs = [
-        Share(settings, rows.take(np.arange(k, min(k + SHARE, len(rows)))), policy, worlds, seconds, watch)
-        for k in range(0, len(rows), SHARE)
-    ]
+    jobs = [Share(settings, part, policy, worlds, seconds, watch) for part in _shares(rows, workers)]
     outcomes = [o for share in _in_parallel(_run_share, jobs, f"running the {policy} policy", workers) for o in share]
     return sorted(outcomes, key=lambda o: o.variant)
 
@@ -174,7 +175,7 @@ def _run_share(share: Share) -> list[Outcome]:
     rows, worlds = share.rows, min(share.worlds, len(share.rows))
     simulation = Simulation(share.settings, worlds, nthread=1)
     policy = make_policy(share.policy, share.settings, worlds)
-    watch = share.watch(worlds) if share.watch else None
+    watch = share.watch(simulation) if share.watch else None
     task, family = simulation.task, share.settings.family
     waiting = list(range(len(rows)))[::-1]
     running: dict[int, int] = {}  # world: row
@@ -202,7 +203,7 @@ def _run_share(share: Share) -> list[Outcome]:
         broken = simulation.worlds.broken(ids)
         lost = np.array([b is not None for b in broken])
         if watch and not lost.all():
-            watch(simulation, {name: values[~lost] for name, values in seen.items()}, ids[~lost])
+            watch({name: values[~lost] for name, values in seen.items()}, ids[~lost])
         sound = ids[ended & ~lost]
         seconds = {int(i): float(task.state.period[i]) * PERIOD for i in ids}
         verdicts = dict(zip(sound.tolist(), simulation.judge(sound) if len(sound) else [], strict=True))

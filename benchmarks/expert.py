@@ -1,25 +1,59 @@
-"""How well a task's expert does. Palletizing: orders of 12 to 24 cartons, every pallet, both stability tests.
+"""How well a task's expert does.
+
+Palletizing: orders of 12 to 24 cartons, every pallet, both stability tests. Tote breakdown: the whole work, and each of
+its stages alone; walls are folded where there are some, on folding totes.
 
 The bars hold under the nominal variation, what a well-kept cell sees. The variation `wide`, for training policies that
-are to stand a real cell, is printed beside it: there even a perfect expert meets loads that no placing can make stable.
+are to stand a real cell, is printed beside it for the whole work: there even a perfect expert meets loads that no
+placing can make stable.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks import crew
-from benchmarks.common import Figure, add_task, arguments, publish, sized, variation_with
+from benchmarks.common import Figure, add_draws, add_task, arguments, publish, sized, variation_with
+from sim.totes import FOLDING
 from tasks.evaluation import cause_of
 from tasks.figures import success_interval
 from tasks.simulation import Settings
 
-BARS = {"palletizing": (0.99, 0.95)}  # of things where they belong, and of episodes
+WHOLE = "whole"  # all stages in one go
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What is asked of an expert.
+
+    Attributes:
+        things: least share of things where they belong, if there is a bar.
+        episodes: least share of episodes fully successful.
+        knobs: drawn otherwise than the variation has it.
+        handles: whether this work brings things where they belong at all.
+    """
+
+    things: float | None
+    episodes: float
+    knobs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    handles: bool = True
+
+
+WORKS = {
+    "palletizing": {WHOLE: Work(0.99, 0.95)},
+    "tote_breakdown": {
+        WHOLE: Work(None, 0.90),
+        "decant": Work(None, 0.97),
+        "check": Work(None, 0.97, handles=False),
+        "break_down": Work(None, 0.97, {"tote.kind": FOLDING}, handles=False),
+        "stack": Work(None, 0.97, handles=False),
+    },
+}
 
 
 def share(name: str, successes: int, n: int, bar: float | None) -> Figure:
@@ -29,27 +63,44 @@ def share(name: str, successes: int, n: int, bar: float | None) -> Figure:
 
 
 def judged(
-    task: str, variation: str, draws: int, seed: int, count: Any, barred: bool
+    task: str, stage: str, variation: str, draws: int, seed: int, count: Any
 ) -> tuple[list[Figure], dict[str, Any]]:
-    """Run a task's expert over so many draws of a variation; return figures and details."""
-    settings = Settings(task)
+    """Run a task's expert over so many draws of a variation; return figures and details.
+
+    Args:
+        task: name of the family.
+        stage: of the task, or WHOLE.
+        variation: its name; the bars hold for the nominal one.
+        draws: how many.
+        seed: of the variation.
+        count: a distribution of the number of things; None for the variation's own.
+    """
+    settings, work = Settings(task), WORKS[task][stage]
     family = settings.family
-    things = f"{family.thing}s"
-    drawn = variation_with(variation, {family.count: count} if count else {}, task).sample(seed, np.arange(draws))
-    rows, refused = crew.prepare(drawn, settings)
+    things, says = f"{family.thing}s", variation if stage == WHOLE else f"{variation}, {stage} alone"
+    knobs = dict(work.knobs) | ({family.count: count} if count else {})
+    drawn = variation_with(variation, knobs, task).sample(seed, np.arange(draws))
+    rows, refused = crew.prepare(family.only_stage(drawn, None if stage == WHOLE else stage), settings)
     outcomes = crew.run(rows, settings, "expert")
-    run = sum(o.things for o in outcomes)
+    run, seconds = sum(o.things for o in outcomes), sum(o.seconds for o in outcomes)
     left = int(drawn[family.count].sum()) - run
     causes = Counter(cause for o in outcomes for cause in {cause_of(r) for r in o.reasons})
-    bars = BARS[task] if barred else (None, None)
+    barred = variation == "nominal"
+    successes, given_up = sum(o.success for o in outcomes), sum(o.broken is not None for o in outcomes)
+    bar = work.episodes if barred else None
     figures = [
-        share(f"{variation}: {things} where they belong", sum(o.done for o in outcomes), run, bars[0]),
-        share(f"{variation}: episodes fully successful", sum(o.success for o in outcomes), len(outcomes), bars[1]),
-        Figure(f"{variation}: time a {family.thing}", sum(o.seconds for o in outcomes) / max(run, 1), "s"),
-        Figure(f"{variation}: {things} left out", float(left), things, None, "when preparing; they are reported"),
-        Figure(f"{variation}: worlds given up", float(sum(o.broken is not None for o in outcomes)), "worlds"),
+        share(f"{says}: episodes fully successful", successes, len(outcomes), bar),
+        Figure(f"{says}: time an episode", seconds / max(len(outcomes), 1), "s"),
+        Figure(f"{says}: worlds given up", float(given_up), "worlds"),
     ]
-    figures += [Figure(f"{variation}: failed: {cause}", float(n), "episodes") for cause, n in causes.most_common()]
+    if work.handles:
+        done, bar = sum(o.done for o in outcomes), work.things if barred else None
+        figures[:1] = [share(f"{says}: {things} where they belong", done, run, bar), figures[0]]
+        figures += [
+            Figure(f"{says}: time a {family.thing}", seconds / max(run, 1), "s"),
+            Figure(f"{says}: {things} left out", float(left), things, None, "when preparing; they are reported"),
+        ]
+    figures += [Figure(f"{says}: failed: {cause}", float(n), "episodes") for cause, n in causes.most_common()]
     details = {"refused": refused, "episodes": [dataclasses.asdict(o) for o in outcomes if not o.success]}
     return figures, details
 
@@ -58,16 +109,21 @@ def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = arguments("expert", "A task's expert over the nominal and the wide variation.")
     add_task(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
+    parser.add_argument("--stage", help="only this stage of the task, or `whole`; all by default")
+    add_draws(parser)
     given = parser.parse_args(words)
-    orders = sized(given, 200, 8, 1)
-    count = {"constant": 3} if given.tiny else None
+    works = WORKS[given.task]
+    if given.stage is not None and given.stage not in works:
+        parser.error(f"--stage {given.stage}: {given.task} has {', '.join(works)}")
+    draws = given.draws or sized(given, 200, 8 if given.task == "palletizing" else 4, 1)
+    count = {"constant": 3 if given.task == "palletizing" else 1} if given.tiny else None
     figures, details = [], {}
-    for variation in ("nominal",) if given.tiny else ("nominal", "wide"):
-        few = orders if variation == "nominal" else max(orders // 4, 1)
-        found, details[variation] = judged(given.task, variation, few, given.seed, count, variation == "nominal")
-        figures += found
-    setting = f"{given.task}, {orders} draws (palletizing: orders, all their pallets), seed {given.seed}"
+    for stage in works if given.stage is None else (given.stage,):
+        for variation in ("nominal",) if given.tiny or stage != WHOLE else ("nominal", "wide"):
+            few = draws if variation == "nominal" else max(draws // 4, 1)
+            found, details[f"{variation} {stage}"] = judged(given.task, stage, variation, few, given.seed, count)
+            figures += found
+    setting = f"{given.task}, {draws} draws (palletizing: orders, all their pallets), seed {given.seed}"
     publish("expert", given, figures, setting, details)
 
 

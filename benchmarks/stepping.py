@@ -1,9 +1,10 @@
 """What the full environment costs over bare physics.
 
-The environment (observations with noise, reward, suction, conveyor, resets, verdicts) steps full pallets under random
-smooth joint targets; a bare `mujoco.batch.Batch` of the same model, rows and threads steps the same worlds. Each block
-begins with both in the same state, bit for bit, with the same cartons asleep, and both get the same joint commands. The
-worlds stand at different points of their episodes, so that resets come as often as they do in a long run.
+The environment (observations with noise, reward, suction, conveyor or latches, resets, verdicts) steps full pallets, or
+filled totes, under random smooth joint targets; a bare `mujoco.batch.Batch` of the same model, rows and threads steps
+the same worlds. Each block begins with both in the same state, bit for bit, with the same goods asleep, and both get
+the same joint commands. The worlds stand at different points of their episodes, so that resets come as often as they do
+in a long run.
 """
 
 from __future__ import annotations
@@ -13,15 +14,32 @@ from collections.abc import Sequence
 import numpy as np
 from mujoco.batch import MODEL_FIELDS, Batch
 
-from benchmarks.common import SLOTS, Figure, Spent, arguments, full_pallets, over_all, publish, ratio, sized
-from sim.cell import Cell
+from benchmarks.common import (
+    SLOTS,
+    Figure,
+    Spent,
+    add_task,
+    arguments,
+    filled_totes,
+    full_pallets,
+    over_all,
+    publish,
+    ratio,
+    sized,
+)
+from sim.cell import PERIOD, Cell
 from sim.knobs import Rows
 from tasks.env import TaskVectorEnv
-from tasks.palletizing.task import SECONDS_EXTRA, SECONDS_PER_CARTON
+from tasks.palletizing import task as palletizing
 from tasks.rollout import RANDOM, make_policy
+from tasks.totes import task as totes
 
 BAR = 0.85
 STANDING = 22  # of 24 cartons
+SECONDS = {  # of an episode at most: for each thing, and beside
+    "palletizing": (palletizing.SECONDS_PER_CARTON, palletizing.SECONDS_EXTRA),
+    "tote_breakdown": (totes.SECONDS_PER_PART, totes.SECONDS_EXTRA),
+}
 STATE = ("time", "qpos", "qvel", "qacc_warmstart", "ctrl", "eq_active")
 
 
@@ -53,17 +71,18 @@ class Bare:
 class Stepping:
     """The environment and the bare batch, ready to be timed block by block."""
 
-    def __init__(self, worlds: int, rows: Rows, nthread: int = 0):
-        """Make both with `worlds` worlds, which take `rows` in turn."""
-        self.env = TaskVectorEnv(worlds, variants=rows, nthread=nthread)
+    def __init__(self, task: str, worlds: int, rows: Rows, nthread: int = 0):
+        """Make both with `worlds` worlds of a task, which take `rows` in turn."""
+        self.env = TaskVectorEnv(worlds, task=task, variants=rows, nthread=nthread)
         self.simulation = self.env.simulation
         self.cell = self.simulation.cell
         self.policy = make_policy(RANDOM, self.env.settings, worlds)
         self.ids = np.arange(worlds)
         self.env.reset()
         self.policy.reset(self.ids, self.ids)
-        limit = round((SECONDS_PER_CARTON * SLOTS + SECONDS_EXTRA) / 0.1)
-        self.simulation.task.state.period[:] = self.ids * limit // worlds
+        each, beside = SECONDS[task]
+        limit = (each * rows[self.env.settings.family.count][self.ids % len(rows)] + beside) / PERIOD
+        self.simulation.task.state.period[:] = limit * self.ids / worlds
         self.bare = Bare(self.cell, nthread)
         self.resets = 0
 
@@ -96,9 +115,17 @@ class Stepping:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    given = arguments("stepping", "The full environment against bare Batch stepping.").parse_args(words)
+    parser = arguments("stepping", "The full environment against bare Batch stepping.")
+    add_task(parser)
+    given = parser.parse_args(words)
     worlds, blocks, periods = sized(given, 64, 64, 2), sized(given, 16, 5, 2), sized(given, 30, 8, 2)
-    stepping = Stepping(worlds, full_pallets(sized(given, 8, 4, 1), STANDING))
+    number = sized(given, 8, 4, 1)
+    if given.task == "palletizing":
+        rows, holding = full_pallets(number, STANDING), f"{STANDING} of {SLOTS} cartons standing"
+    else:
+        rows = filled_totes(number)
+        holding = f"{rows['part.count'].mean():.1f} parts in a tote"
+    stepping = Stepping(given.task, worlds, rows)
     stepping.warm_up(sized(given, 50, 20, 2))
     pairs = [stepping.block(periods) for _ in range(blocks)]
     steps = worlds * periods * stepping.cell.substeps
@@ -111,9 +138,7 @@ def main(words: Sequence[str] | None = None) -> None:
         Figure("environment", over_all(environment), "physics steps/s"),
         Figure("bare batch", over_all(bare), "physics steps/s"),
     ]
-    setting = (
-        f"{worlds} worlds, {STANDING} of {SLOTS} cartons standing, {blocks} alternating blocks of {periods / 10:g} s"
-    )
+    setting = f"{given.task}, {worlds} worlds, {holding}, {blocks} alternating blocks of {periods * PERIOD:g} s"
     publish("stepping", given, figures, setting, {"environment": environment, "bare": bare, "resets": stepping.resets})
 
 

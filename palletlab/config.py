@@ -72,7 +72,8 @@ def load(command: str, arguments: list[str]) -> DictConfig:
                 config.variation, override.key_or_group.removeprefix("variation."), override.value()
             )
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(_explain(command, task, error)) from None
+        chosen = [argument for argument in plain if argument.partition("=")[0] in GROUPS]
+        raise InputError(_explain(command, chosen, error)) from None
     return config
 
 
@@ -115,12 +116,12 @@ def _read_yaml(path: Path) -> DictConfig:
     return OmegaConf.create({"calibration": str(path)} if "covariance" in data else data)
 
 
-def _explain(command: str, task: str, error: Exception) -> str:
-    """Hydra's complaint in one line, with the nearest settings where a name is wrong."""
+def _explain(command: str, chosen: list[str], error: Exception) -> str:
+    """Hydra's complaint in one line; for a wrong name the nearest settings, those of the `chosen` groups included."""
     key = str(getattr(error, "full_key", "") or getattr(error.__cause__, "full_key", "") or "")
     if key:
         with initialize_config_dir(str(CONF), version_base=None):
-            known = _keys(OmegaConf.to_container(compose(command, overrides=[f"task={task}"])), "")
+            known = _keys(OmegaConf.to_container(compose(command, overrides=chosen)), "")
         near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"see palletlab {command} --help"
         return f"unknown setting {key!r} of {command}: {hint}"

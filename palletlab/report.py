@@ -88,8 +88,9 @@ def demo_page(
     commands: Sequence[str],
     episodes: Sequence[int] | None = None,
     limit: int = 4,
+    links: Mapping[str, str] | None = None,
 ) -> None:
-    """Write one page with everything the demo made.
+    """Write one page with everything the demo made of a task.
 
     Args:
         out: the HTML file; an older one is replaced.
@@ -103,6 +104,7 @@ def demo_page(
         commands: what to try next, a command line each.
         episodes: which episodes to show; see `dataset_page`.
         limit: how many episodes to show at most.
+        links: the demo's other pages, title and address of each.
     """
     opened = open_dataset(dataset)
     page = Page(title, "" if planned is None else _planned_told(planned))
@@ -118,6 +120,9 @@ def demo_page(
         page.section("Variants", _sheet(png, captions, columns))
     _add_dataset(page, opened, episodes, limit)
     _add_evaluation(page, result)
+    if links:
+        others = " ".join(f'<a href="{escape(address)}">{escape(name)}</a>' for name, address in links.items())
+        page.section("More of the demo", f"<p>{others}</p>")
     page.section("Try next", *(f"<pre>{escape(command)}</pre>" for command in commands))
     page.write(out)
 

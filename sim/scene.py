@@ -233,7 +233,11 @@ def _add_body(parent: mujoco.MjsBody, body: Body, position: Vec3, quaternion: Qu
     if body.mass > 0:
         xx, xy, xz, yy, yz, zz = body.inertia
         made.mass, made.ipos, made.explicitinertial = body.mass, body.center_of_mass, True
-        made.fullinertia = [xx, yy, zz, xy, xz, yz]
+        if (xy, xz, yz) == (0.0, 0.0, 0.0):
+            # Given in full, the engine would sort the moments and turn their axes: rows write them along the body's.
+            made.inertia = [xx, yy, zz]
+        else:
+            made.fullinertia = [xx, yy, zz, xy, xz, yz]
     if body.joint is not None:
         j = body.joint
         # Armature, damping, friction and gains are written per world; what stands here is the nominal arm.
@@ -245,8 +249,10 @@ def _add_body(parent: mujoco.MjsBody, body: Body, position: Vec3, quaternion: Qu
             joint.actgravcomp = True
             made.gravcomp = 1.0
         else:
-            # Dry friction that holds: with MuJoCo's default a light wall creeps under a load at a quarter turn a second.
+            # Dry friction that holds: with MuJoCo's default a light wall creeps under load at a quarter turn a second.
             joint.solref_friction, joint.solimp_friction = [0.005, 1.0], [0.9999, 0.9999, 0.001, 0.5, 2.0]
+            # Stops that do not give: a wall that falls runs two degrees into a softer one, and its latch keeps it there.
+            joint.solref_limit = [0.005, 1.0]
     elif body.free:
         made.add_freejoint(name=body.name)
     elif arm:

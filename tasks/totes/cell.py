@@ -104,7 +104,7 @@ def tote_scene(layout: ToteLayout, slots: int) -> Scene:
         goods=Totes(slots),
         cameras=(
             Camera("cell", (2.75, -0.35, 1.95), (0.45, 0.0, 0.52), fovy=49.0),
-            Camera("wrist", (0.0, -0.075, 0.235), (0.0, -0.01, 0.445), fovy=68.8, up=(1.0, 0.0, 0.0), body="gripper"),
+            Camera("wrist", (0.0, -0.075, 0.235), (0.0, -0.01, 0.505), fovy=68.8, up=(1.0, 0.0, 0.0), body="gripper"),
         ),
         lights=(
             Light("key", (1.5, -2.5, 4.0), (0.5, 0.0, 0.3), diffuse=0.50),

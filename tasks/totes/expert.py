@@ -39,6 +39,7 @@ FROM_TOP = 0.040  # [m] below its top edge a wall is pushed
 PUSH_SPEED = 0.16  # [m/s] of the fingertips along a wall's arc
 BREAK_SPEED = 0.05  # [m/s] while the latch breaks loose
 PAST_FLAT = np.deg2rad(1.5)  # a wall is pushed this much past flat [rad]
+HASTE = 0.75  # share of the speed limits with a part between the fingers
 CARRY = 0.55  # share of the speed limits with a tote in hand
 GENTLE = 0.20  # share while it is set down
 PINCH_DEEP = 0.036  # [m] of the fingers below a rim
@@ -213,7 +214,7 @@ class _Arm:
         self.opening = max(grasp.width - SQUEEZE, 0.0)
         yield from self._wait(CLOSE_PERIODS)
         spot = self._drop_place()
-        carry = self._hop(spot, self._travel - OVER + HANGS + OVERLAP)
+        carry = self._hop(spot, self._travel - OVER + HANGS + OVERLAP, HASTE)
         if carry is None:
             carry = self._line(self._raised(self._travel))
         stands, low = float(self.tote[2]), self.tool.copy()
@@ -287,10 +288,10 @@ class _Arm:
             return
         start, end = found
         self.opening = 0.0
-        yaw = self.tool[HEADING] + self.tool[TURN]
-        yield from self._follow(self._hop(self.motion.at(start, yaw, self.tool, half_turns=True), self._travel))
+        yaw = grasps.drag_yaw(start, end)
+        yield from self._follow(self._hop(self.motion.at(start, yaw, self.tool), self._travel))
         yield from self._wait(LAG)
-        yield from self._follow(self._line(self.motion.at(end, yaw, self.tool, half_turns=True), 0.3))
+        yield from self._follow(self._line(self.motion.at(end, yaw, self.tool), 0.3))
         yield from self._follow(self._line(self._raised(self._travel)))
         self.opening = STROKE
 

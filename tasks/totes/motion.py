@@ -15,7 +15,7 @@ import numpy as np
 import ruckig
 
 from assets.arms import Arm
-from assets.combi_tool import FINGER_FREE, LENGTH, PAD_HEIGHT, PAD_REACH
+from assets.combi_tool import FINGER_FREE, FINGER_THICKNESS, LENGTH, PAD_HEIGHT, PAD_REACH
 from assets.kinematics import Kinematics
 from sim.cell import PERIOD
 
@@ -251,7 +251,7 @@ def _tool_spheres(opening: float) -> tuple[np.ndarray, np.ndarray]:
     spheres = [((0.0, 0.0, z), 0.040) for z in np.linspace(-LENGTH + 0.04, -FINGER_FREE - 0.07, 5)]
     spheres += [((x, 0.0, -FINGER_FREE - 0.021), 0.034) for x in (-0.048, -0.016, 0.016, 0.048)]
     spheres += [
-        ((side * (opening / 2 + 0.011), 0.0, z), 0.012)
+        ((side * (opening / 2 + FINGER_THICKNESS / 2), 0.0, z), 0.010)
         for side in (-1, 1)
         for z in np.arange(0.008 - FINGER_FREE, -0.01, 0.016)
     ]

@@ -41,7 +41,9 @@ TASK_KNOBS = (
 )  # fmt: skip
 
 FILL = 0.30  # share of a tote's inside that the parts' boxes may take
-POURABLE = ("4280",)  # high enough for the vacuum pad to hold a wall, small enough for it to hold the tote while it is tipped
+POURABLE = (
+    "4280",
+)  # high enough for the vacuum pad to hold a wall, small enough for it to hold the tote while it is tipped
 POUR_MASS = 5.5  # [kg] of tote and parts that the pad holds by a wall while it is tipped
 CHUNK = 8  # rows that settle at a time
 LAYER_PERIODS, REST_PERIODS = 4, 16  # between layers of falling parts, and for all to come to rest
@@ -107,11 +109,14 @@ def _settled(rows: Rows, layout: ToteLayout, slots: int) -> Rows:
     random = [stream(rows.seed, int(number), "fill") for number in rows.numbers]
     waiting = [list(range(count[k])) for k in range(n)]
     for _ in range(3):
+        # Each row waits for its own parts only: it comes out the same whatever is filled beside it.
+        filling = [k for k in range(n) if waiting[k]]
         while any(waiting):
-            for k in range(n):
+            falling = [k for k in range(n) if waiting[k]]
+            for k in falling:
                 _drop_layer(cell, k, waiting[k], kind[k], place, random[k])
-            _wait(cell, LAYER_PERIODS, ids)
-        _wait(cell, REST_PERIODS, ids)
+            _wait(cell, LAYER_PERIODS, ids[falling])
+        _wait(cell, REST_PERIODS, ids[filling])
         inside = _inside(cell, tote, kind, ids, slots)
         # What bounced out falls once more.
         waiting = [[j for j in range(count[k]) if not inside[k, j]] for k in range(n)]
@@ -124,10 +129,10 @@ def _settled(rows: Rows, layout: ToteLayout, slots: int) -> Rows:
         stay = [j for j in range(count[k]) if inside[k, j]]
         order = stay + [j for j in range(slots) if j not in stay]
         columns["part.count"][k] = len(stay)
-        columns["fill.position"][k, len(stay) :], columns["fill.rotation"][k, len(stay) :] = 0.0, (1.0, 0.0, 0.0, 0.0)
         for name in columns:
             if rows.knobs[name].shape[:1] == ("slot",) and len(stay) < count[k]:
                 columns[name][k] = columns[name][k, order]
+        columns["fill.position"][k, len(stay) :], columns["fill.rotation"][k, len(stay) :] = 0.0, (1.0, 0.0, 0.0, 0.0)
     return Rows(rows.knobs, columns, rows.seed, rows.numbers)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the palletizing task share: small loads, rows for them, and loops that run them."""
+"""What the tests of the tasks share: small loads for palletizing, rows for them, and loops that run any task."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 
 from sim.knobs import Rows
 from sim.variations import Variation
-from tasks.palletizing.expert import PalletizingExpert
 from tasks.palletizing.variants import Planner, plan_rows
+from tasks.rollout import make_policy
 from tasks.simulation import Settings, Simulation
+from tasks.task import Policy
 
 SETTINGS = Settings(slots=4)
 BOX = (0.4, 0.3, 0.24)  # [m]
@@ -88,9 +89,11 @@ def every(simulation: Simulation) -> np.ndarray:
 
 
 def hold_home(simulation: Simulation, periods: int, suction: bool = False) -> np.ndarray:
-    """Keep the arm at home; return the rewards (periods, n)."""
+    """Keep the arm at home and what else the tool has shut; return the rewards (periods, n)."""
     ids = every(simulation)
-    home = np.tile(np.append(simulation.task.cell.home, float(suction)), (len(ids), 1))
+    action = np.zeros(len(simulation.settings.family.action_names))
+    action[: len(simulation.cell.home)], action[len(simulation.cell.home)] = simulation.cell.home, suction
+    home = np.tile(action, (len(ids), 1))
     return np.stack([simulation.task.advance(home, ids) for _ in range(periods)])
 
 
@@ -112,7 +115,7 @@ def run_expert(
     simulation: Simulation,
     rows: Rows,
     periods: int = 10_000,
-    expert: PalletizingExpert | None = None,
+    expert: Policy | None = None,
     before: Callable[[int], object] = lambda _: None,
 ) -> Run:
     """Run the expert in all worlds until all have finished, or for some periods.
@@ -121,7 +124,7 @@ def run_expert(
     """
     ids, run = every(simulation), Run()
     if expert is None:
-        expert = PalletizingExpert(simulation.settings.layout, len(ids))
+        expert = make_policy("expert", simulation.settings, len(ids))
         expert.reset(ids, rows.numbers)
     for period in range(periods):
         observation = simulation.task.observe(ids)

@@ -3,30 +3,72 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import pickle
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+import tote_helpers
 from helpers import SETTINGS, Run, drawn, every, hold_home, run_expert, started
 
 from sim.knobs import Rows
+from sim.suction import FREE
 from tasks.families import variation_named
-from tasks.palletizing.expert import PalletizingExpert
-from tasks.palletizing.task import HELD
-from tasks.palletizing.variants import palletizing_knobs
-from tasks.simulation import Simulation
+from tasks.rollout import make_policy
+from tasks.simulation import Settings, Simulation
 
 
-@functools.cache
-def table() -> Rows:
-    """Three cartons each, of which one stands already."""
-    return drawn(32, prefill=1)
+@dataclasses.dataclass(frozen=True)
+class Kit:
+    """What the tests take from one task: short work of all sorts in every world.
+
+    Attributes:
+        settings: the cell.
+        table: rows ready to run.
+        compared: worlds of the run that all others are compared with.
+        others: rows of the table that ran in a world before.
+        largest: worlds of the largest batch, which need not go to its end.
+        moments: when episodes are saved [periods]; in the middle one something is held.
+        longest: that a run lasts [periods].
+        after: that it goes on after a restore [periods].
+    """
+
+    settings: Settings
+    table: Callable[[], Rows]
+    compared: int
+    others: range
+    largest: int
+    moments: tuple[int, int, int]
+    longest: int = 10_000
+    after: int = 10_000
+
+    @functools.cached_property
+    def rows(self) -> Rows:
+        return self.table()
+
+    @functools.cached_property
+    def reference(self) -> Run:
+        rows = self.rows.take(range(self.compared))
+        return run_expert(self.started(rows), rows, periods=self.longest)
+
+    def started(self, rows: Rows, nthread: int = 1) -> Simulation:
+        return started(rows, self.settings, nthread)
 
 
-@functools.cache
-def reference() -> Run:
-    return run_expert(started(table().take(range(8))), table().take(range(8)))
+KITS = {
+    # Three cartons each, of which one stands already.
+    "palletizing": Kit(SETTINGS, lambda: drawn(32, prefill=1), 8, range(20, 24), 32, (12, 65, 130)),
+    "tote_breakdown": Kit(
+        tote_helpers.SETTINGS, lambda: tote_helpers.jobs(12), 8, range(8, 12), 12, (12, 48, 100), longest=140, after=60
+    ),
+}
+
+
+@pytest.fixture(params=sorted(KITS), scope="module")
+def kit(request: pytest.FixtureRequest) -> Kit:
+    return KITS[request.param]
 
 
 def same(one: Run, world: int, other: Run, there: int, first: int = 0) -> None:
@@ -43,8 +85,9 @@ def same(one: Run, world: int, other: Run, there: int, first: int = 0) -> None:
         assert one.rewards[a][world].tobytes() == other.rewards[b][there].tobytes(), f"reward differs at period {k}"
 
 
-def test_rows_do_not_depend_on_what_is_drawn_with_them() -> None:
-    nominal = variation_named("nominal", palletizing_knobs(24), "palletizing")
+@pytest.mark.parametrize("task", sorted(KITS))
+def test_rows_do_not_depend_on_what_is_drawn_with_them(task: str) -> None:
+    nominal = variation_named("nominal", Settings(task, slots=24).knobs, task)
     many = nominal.sample(11, np.arange(32))
     for some in (np.array([5]), np.arange(8), np.array([30, 2, 7])):
         few = nominal.sample(11, some)
@@ -52,103 +95,113 @@ def test_rows_do_not_depend_on_what_is_drawn_with_them() -> None:
             assert few[name].tobytes() == many[name][some].tobytes(), name
 
 
-@pytest.mark.parametrize(("worlds", "threads"), [(1, 1), (1, 2), (8, 2), (32, 2)])
-def test_number_of_worlds_and_threads(worlds: int, threads: int) -> None:
-    rows = table().take(range(worlds))
-    # The whole batch of 32 need not go to its end.
-    run = run_expert(started(rows, nthread=threads), rows, periods=10_000 if worlds <= 8 else 130)
-    for world in range(min(worlds, 8)):
-        same(reference(), world, run, world)
+@pytest.mark.parametrize(("worlds", "threads"), [(1, 1), (1, 2), (8, 2), (None, 2)])
+def test_number_of_worlds_and_threads(kit: Kit, worlds: int | None, threads: int) -> None:
+    rows = kit.rows.take(range(worlds or kit.largest))
+    run = run_expert(kit.started(rows, threads), rows, periods=kit.longest if worlds else 130)
+    for world in range(min(len(rows), kit.compared)):
+        same(kit.reference, world, run, world)
 
 
-def test_order_of_worlds() -> None:
+def test_order_of_worlds(kit: Kit) -> None:
     order = np.array([6, 2, 0, 7])
-    rows = table().take(order)
-    run = run_expert(started(rows), rows)
+    rows = kit.rows.take(order)
+    run = run_expert(kit.started(rows), rows, periods=kit.longest)
     for k, world in enumerate(order):
-        same(reference(), world, run, k)
+        same(kit.reference, world, run, k)
 
 
-def test_what_ran_there_before() -> None:
-    """Nothing of an episode leaks into the next one: no load, no held carton, no sensor noise, no fast joint."""
-    rows, other = table().take(range(4)), table().take(range(20, 24))
-    simulation = started(other)
+def test_what_ran_there_before(kit: Kit) -> None:
+    """Nothing of an episode leaks into the next one: no load, no held thing, no folded wall, no noise, no speed."""
+    rows, other = kit.rows.take(range(4)), kit.rows.take(kit.others)
+    simulation = kit.started(other)
     for periods in (30, 95):
         simulation.task.apply(other, every(simulation))
         run_expert(simulation, other, periods=periods)
     simulation.judge(np.array([0, 2]))
     simulation.task.apply(rows, every(simulation))
-    run = run_expert(simulation, rows)
+    run = run_expert(simulation, rows, periods=kit.longest)
     for world in range(4):
-        same(reference(), world, run, world)
+        same(kit.reference, world, run, world)
 
 
-def test_worlds_that_are_reset_one_by_one() -> None:
+def test_worlds_that_are_reset_one_by_one(kit: Kit) -> None:
     """A world takes up a variant while its neighbour is in the middle of another."""
-    rows = table().take(range(3))
-    simulation = started(rows)
+    rows = kit.rows.take(range(3))
+    simulation = kit.started(rows)
     hold_home(simulation, 17)
     simulation.task.apply(rows.take([1]), np.array([1]))
     one, ids = Run(), np.array([1])
-    expert = PalletizingExpert(SETTINGS.layout, 3)
+    expert = make_policy("expert", kit.settings, 3)
     expert.reset(np.arange(3), rows.numbers)
     for _ in range(100):
         seen = simulation.task.observe(ids)
         action = expert.act(seen, ids)[:, 0].astype(np.float32)
         one.states.append(simulation.full_state(ids))
-        both = np.tile(np.append(simulation.task.cell.home, 0.0), (3, 1))
+        both = np.zeros((3, action.shape[1]))
+        both[:, :6] = simulation.cell.home
         both[1] = action[0]
         one.rewards.append(simulation.task.advance(both, np.arange(3))[1:2])
         one.observations.append(seen)
         one.actions.append(action)
-    same(reference(), 1, one, 0)
+    same(kit.reference, 1, one, 0)
 
 
 # ---- save and restore ------------------------------------------------------------------------------------------------
 
 
-def twin_of(expert: PalletizingExpert) -> PalletizingExpert:
-    """A second expert in the same state: what a policy remembers is its own business."""
-    made = PalletizingExpert(expert.layout, len(expert.work.phase))
-    made.work, made._segments = copy.deepcopy(expert.work), list(expert._segments)
-    return made
+class Recorded:
+    """Does what a policy did before: what it remembered is its own business (fits the `Policy` contract)."""
+
+    def __init__(self, run: Run, first: int = 0):
+        """Repeat the actions of `run` from period `first`."""
+        self.actions = iter(run.actions[first:])
+
+    def reset(self, ids: np.ndarray, variants: np.ndarray) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
+        return next(self.actions)[:, None]
 
 
-def halfway(until: int) -> tuple[Simulation, Rows, PalletizingExpert]:
-    rows = table().take(range(3))
-    simulation = started(rows)
-    expert = PalletizingExpert(SETTINGS.layout, 3)
-    expert.reset(every(simulation), rows.numbers)
-    run_expert(simulation, rows, periods=until, expert=expert)
-    return simulation, rows, expert
+def halfway(kit: Kit, until: int, after: int | None = None) -> tuple[Simulation, Rows, Run]:
+    """Return three worlds in the middle of their work, and how the expert goes on from there in worlds like them."""
+    rows = kit.rows.take(range(3))
+    straight = kit.started(rows)
+    expert = make_policy("expert", kit.settings, 3)
+    expert.reset(every(straight), rows.numbers)
+    run_expert(straight, rows, periods=until, expert=expert)
+    straight.save(every(straight))  # a saved world goes on as a restored one does
+    run = run_expert(straight, rows, periods=kit.after if after is None else after, expert=expert)
+    simulation = kit.started(rows)
+    run_expert(simulation, rows, periods=until)
+    return simulation, rows, run
 
 
-@pytest.mark.parametrize("until", [12, 65, 130])
-def test_save_and_restore_in_the_middle_of_an_episode(until: int) -> None:
-    simulation, rows, expert = halfway(until)
+@pytest.mark.parametrize("moment", [0, 1, 2])
+def test_save_and_restore_in_the_middle_of_an_episode(kit: Kit, moment: int) -> None:
+    simulation, rows, went_on = halfway(kit, kit.moments[moment])
     ids = every(simulation)
-    if until == 65:
-        assert (simulation.task.state.status == HELD).any()  # carried in mid-air
-    saved, twins = simulation.save(ids), [twin_of(expert) for _ in range(3)]
-    log = copy.deepcopy(simulation.task.events)
-    went_on = run_expert(simulation, rows, expert=expert)
-    ended = copy.deepcopy(simulation.task.events)
-    assert ended != log
+    if moment == 1:
+        assert (simulation.cell.suction.state.held != FREE).any()  # carried in mid-air
+    saved, log = simulation.save(ids), copy.deepcopy(simulation.task.events)
+    # What happens in these worlds in the meantime must not show.
+    hold_home(simulation, 20)
+    simulation.judge(ids[1:])
 
-    # In the same worlds, with all that has happened since.
-    simulation.judge(ids)
     simulation.restore(saved, ids)
     assert simulation.task.events == log
-    again = run_expert(simulation, rows, expert=twins[0])
+    again = run_expert(simulation, rows, expert=Recorded(went_on))
     for world in range(3):
         same(went_on, world, again, world)
     assert len(went_on) == len(again)
-    assert simulation.task.events == ended
+    ended = copy.deepcopy(simulation.task.events)
+    assert ended != log
 
     # In new worlds that were given the same rows; the state went over the wire.
-    elsewhere = started(rows, nthread=2)
+    elsewhere = kit.started(rows, 2)
     elsewhere.restore(pickle.loads(pickle.dumps(saved)), ids)
-    anew = run_expert(elsewhere, rows, expert=twins[1])
+    anew = run_expert(elsewhere, rows, expert=Recorded(went_on))
     for world in range(3):
         same(went_on, world, anew, world)
     assert elsewhere.task.events == ended
@@ -156,30 +209,30 @@ def test_save_and_restore_in_the_middle_of_an_episode(until: int) -> None:
     assert verdicts == [v.to_dict() for v in simulation.judge(ids)]
 
 
-def test_some_worlds_are_restored_and_the_others_go_on() -> None:
-    simulation, rows, expert = halfway(40)
+def test_some_worlds_are_restored_and_the_others_go_on(kit: Kit) -> None:
+    simulation, rows, went_on = halfway(kit, 40, 60)
     ids = every(simulation)
     simulation.save(ids)
-    saved, twin = simulation.save(np.array([1])), twin_of(expert)
-    straight = run_expert(simulation, rows, periods=30, expert=expert)
+    saved = simulation.save(np.array([1]))
+    straight = run_expert(simulation, rows, periods=30, expert=Recorded(went_on))
     simulation.restore(saved, np.array([1]))
-    # World 1 lives through the 30 periods again, the others go on; the expert's memory is put together likewise.
-    for name in vars(twin.work):
-        getattr(expert.work, name)[1] = getattr(twin.work, name)[1]
-    expert._segments[1] = twin._segments[1]
-    again = run_expert(simulation, rows, periods=30, expert=expert)
+    # World 1 lives through the 30 periods again, the others go on.
+    mixed = Run(actions=[a.copy() for a in went_on.actions[30:60]])
+    for k, action in enumerate(mixed.actions):
+        action[1] = went_on.actions[k][1]
+    again = run_expert(simulation, rows, periods=30, expert=Recorded(mixed))
     same(straight, 1, again, 1)
     # The others are where they would be without it.
-    undisturbed, rows, expert = halfway(40)
+    undisturbed, rows, _ = halfway(kit, 40, 60)
     undisturbed.save(ids)
     undisturbed.save(np.array([1]))
-    run = run_expert(undisturbed, rows, periods=60, expert=expert)
+    run = run_expert(undisturbed, rows, periods=60, expert=Recorded(went_on))
     for world in (0, 2):
         same(run, world, again, world, first=30)
 
 
-def test_saving_copies() -> None:
-    simulation, *_ = halfway(20)
+def test_saving_copies(kit: Kit) -> None:
+    simulation, *_ = halfway(kit, 20, 0)
     ids = every(simulation)
     saved = simulation.save(ids)
     kept = pickle.dumps(saved)
