@@ -251,7 +251,7 @@ def _add_body(parent: mujoco.MjsBody, body: Body, position: Vec3, quaternion: Qu
         else:
             # Dry friction that holds: with MuJoCo's default a light wall creeps under load at a quarter turn a second.
             joint.solref_friction, joint.solimp_friction = [0.005, 1.0], [0.9999, 0.9999, 0.001, 0.5, 2.0]
-            # Stops that do not give: a wall that falls runs two degrees into a softer one, and its latch keeps it there.
+            # Stops that do not give: a falling wall runs two degrees into a softer one, and its latch holds it there.
             joint.solref_limit = [0.005, 1.0]
     elif body.free:
         made.add_freejoint(name=body.name)

@@ -39,6 +39,7 @@ FROM_TOP = 0.040  # [m] below its top edge a wall is pushed
 PUSH_SPEED = 0.16  # [m/s] of the fingertips along a wall's arc
 BREAK_SPEED = 0.05  # [m/s] while the latch breaks loose
 PAST_FLAT = np.deg2rad(1.5)  # a wall is pushed this much past flat [rad]
+MOST_NUDGES = 3  # drags in a row, before a grasp that may well slip is tried
 HASTE = 0.75  # share of the speed limits with a part between the fingers
 CARRY = 0.55  # share of the speed limits with a tote in hand
 GENTLE = 0.20  # share while it is set down
@@ -84,6 +85,7 @@ class _Arm:
         self.suction, self.opening = False, STROKE
         self.failed: dict[int, int] = {}  # slot: how often its grasp failed
         self.poured = False
+        self.nudged = 0  # drags in a row
         self.script = self._work()
 
     # ---- what is seen ----------------------------------------------------------------------------------------------
@@ -203,10 +205,12 @@ class _Arm:
     def _pick(self) -> Script:
         """Grasp a part and bring it into the bin; what slips away is tried again later."""
         self.suction = False
-        chosen = self._reachable_grasp()
+        chosen = self._reachable_grasp(daring=self.nudged >= MOST_NUDGES)
         if chosen is None:
+            self.nudged += 1
             yield from self._nudge()
             return
+        self.nudged = 0
         grasp, path = chosen
         self.opening = grasp.opening
         yield from self._follow(path)
@@ -232,12 +236,12 @@ class _Arm:
         self.opening = min(self.fingers + 0.03, STROKE)
         yield from self._wait(OPEN_PERIODS)
 
-    def _reachable_grasp(self) -> tuple[grasps.Grasp, Path] | None:
+    def _reachable_grasp(self, daring: bool) -> tuple[grasps.Grasp, Path] | None:
         """Return the best grasp that the arm gets to without touching anything, and its way there."""
         there = np.flatnonzero(self.parts[:, 0] == IN_TOTE)
         index = (self.parts[there, 1] * SIZES + self.parts[there, 2]).astype(np.int64)
         position, rotation = self.parts[there, 3:6], self.parts[there, 6:10]
-        found = grasps.grasps(index, position, rotation, there, self._cavity(), count=12)
+        found = grasps.grasps(index, position, rotation, there, self._cavity(), count=12, daring=daring)
         found.sort(key=lambda g: self.failed.get(g.slot, 0))
         obstacles = self._obstacles()
         for grasp in found:
@@ -284,7 +288,7 @@ class _Arm:
         found = grasps.nudge(index, self.parts[there, 3:6], self.parts[there, 6:10], there, self._cavity())
         if found is None:
             yield from self._follow(self._line(self._raised(self._travel)))
-            yield from self._wait(5)
+            self.nudged = MOST_NUDGES  # there is nothing to draw at either
             return
         start, end = found
         self.opening = 0.0

@@ -38,6 +38,7 @@ LEAST_NORMAL = 0.72  # cosine between a side's mean normal and the closing axis:
 FARTHEST = 0.0075  # of the contact from the pad's middle line, and of one side's from the other's [m]
 LOWEST = 0.002  # mean height of the contact above the tips [m]
 LEAST_POINTS = 4  # samples that touch on a side
+DARING_NORMAL, DARING_POINTS = 0.4, 2  # what is tried where nothing better is left
 LEAST_QUALITY = -0.5  # see `_contacts`
 MOST_SQUEEZE = 0.30  # length of the mean of both sides' normals: beyond, the part slips out as from a wedge
 
@@ -72,7 +73,7 @@ class Grasp:
 
 
 def grasps(
-    index: Array, position: Array, quaternion: Array, slots: Array, cavity: Cavity, count: int = 8
+    index: Array, position: Array, quaternion: Array, slots: Array, cavity: Cavity, count: int = 8, daring: bool = False
 ) -> list[Grasp]:
     """Return up to `count` grasps, best first: first one for each of different parts, then alternatives.
 
@@ -83,6 +84,7 @@ def grasps(
         slots: by which the parts are called in the answer, (k,).
         cavity: of the tote in which they lie.
         count: how many grasps at most.
+        daring: also what may well slip: worth a try where there is nothing better.
 
     Returns:
         Nothing if no part can be taken. InputError if the shapes do not fit together.
@@ -92,7 +94,7 @@ def grasps(
         return []
     lines = _deepest(_with_room_for_fingers(there, _widths(there)))
     # What lies above costs the most to look at, and contact sorts most out.
-    lines = _with_room_above(there, _contacts(there, lines))
+    lines = _with_room_above(there, _contacts(there, lines, daring))
     return _best(there, lines, slots, count)
 
 
@@ -231,7 +233,7 @@ def _with_room_above(there: Clutter, lines: Lines) -> Lines:
     return lines.where(first | second, side=np.where(first, inward, -inward))
 
 
-def _contacts(there: Clutter, lines: Lines) -> Lines:
+def _contacts(there: Clutter, lines: Lines, daring: bool) -> Lines:
     """Lines whose both sides give the pads a good hold.
 
     `quality` is a logistic regression on 317 picks in simulation, of lines that this and the limits above had not
@@ -283,6 +285,8 @@ def _contacts(there: Clutter, lines: Lines) -> Lines:
         + 24.0 * lines.overlap
         - 25.0 * lines.lever
     )
+    if daring:
+        return lines.where((facing >= DARING_NORMAL) & (number >= DARING_POINTS) & ~bulge, quality=quality)
     return lines.where(good & (quality >= LEAST_QUALITY), quality=quality)
 
 
