@@ -59,7 +59,8 @@ def bin_box() -> Body:
     x, y = BIN[0] / 2, BIN[1] / 2
     wall, high = BIN_WALL / 2, (BIN[2] + BIN_WALL) / 2
     places: tuple[tuple[str, Vec3, Vec3], ...] = (
-        ("floor", (x, y, wall), (0, 0, wall)),
+        # Down into its stand: nothing is pushed through a thick floor.
+        ("floor", (x, y, 0.04), (0, 0, 2 * wall - 0.04)),
         ("front", (wall, y + BIN_WALL, high), (x + wall, 0, high)),
         ("back", (wall, y + BIN_WALL, high), (-x - wall, 0, high)),
         ("left", (x, wall, high), (0, y + wall, high)),

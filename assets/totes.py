@@ -49,7 +49,7 @@ _RIGID: dict[str, tuple[Vec3, tuple[float, float], float, tuple[float, float]]] 
     "6280": ((0.594, 0.396, 0.280), (0.544, 0.364), 0.023, (0.120, 0.040)),
     "6147": ((0.594, 0.396, 0.147), (0.544, 0.364), 0.022, (0.120, 0.040)),
     "4280": ((0.396, 0.297, 0.280), (0.346, 0.265), 0.023, (0.120, 0.040)),
-    "3147": ((0.297, 0.198, 0.147), (0.247, 0.162), 0.017, (0.090, 0.030)),
+    "3147": ((0.297, 0.198, 0.147), (0.247, 0.162), 0.020, (0.090, 0.030)),
 }
 
 
@@ -135,8 +135,9 @@ def _rigid_boxes(kind: str) -> tuple[Array, Array]:
     x, y = length / 2, width / 2
     u, v = inside[0] / 2, inside[1] / 2
     corners: dict[str, tuple[Vec3, Vec3]] = {
-        "foot": ((PLAY - u, PLAY - v, 0), (u - PLAY, v - PLAY, NEST + STEP)),
-        "floor": ((-u, -v, NEST + STEP), (u, v, floor)),
+        # As thick as can be: out of a thin floor, what sinks in deep is pushed through.
+        "foot": ((PLAY - u, PLAY - v, 0), (u - PLAY, v - PLAY, floor)),
+        "floor": ((-u, -v, NEST + STEP), (u, v, floor - STEP)),
         "long_a": ((-x, v, NEST), (x, y, height)),
         "long_b": ((-x, -v, NEST), (x, -y, height)),
     }

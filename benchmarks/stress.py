@@ -190,7 +190,8 @@ def main(words: Sequence[str] | None = None) -> None:
     reasons = Counter(str(o.broken).split(" at time")[0] for o in broken)
     figures += [Figure(f"quarantined: {why}", float(n), "worlds") for why, n in reasons.most_common()]
     if given.task == "tote_breakdown":
-        pierced = [o for o in outcomes if o.remarks["through"]]
+        # What flies about in a world that has been given up says nothing.
+        pierced = [o for o in outcomes if o.remarks["through"] and o.broken is None]
         parts = float(sum(len({p["part"] for p in o.remarks["through"]}) for o in pierced))
         figures.insert(1, Figure("parts through a wall", parts, "parts", 0, "looked at every 10 ms", most=True))
         details["pierced"] = [dataclasses.asdict(o) for o in pierced]

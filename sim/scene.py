@@ -32,7 +32,7 @@ TIMESTEP = 0.002  # [s] 500 Hz
 # the deck's boards lose and find their contact points all the time: they walk down a 10 degree tilt at up to 2 mm/s;
 # their chatter keeps whole stacks awake. With this they stand within half a millimetre in 5 s, and sleep.
 SOLREF = [0.01, 2.0]
-SOLIMP = [0.3, 0.95, 0.0003, 0.5, 2.0]
+SOLIMP = (0.3, 0.95, 0.0003, 0.5, 2.0)
 # Finger pads squeeze light things hard: a contact as soft as the others would let them sink in by centimetres.
 PAD_SOLREF, PAD_SOLIMP = [0.005, 1.0], [0.98, 0.999, 0.0005, 0.5, 2.0]
 STILL = 1e-9  # [m/s] of a belt at rest: MuJoCo leaves surface velocities out of a model in which all are zero
@@ -128,6 +128,7 @@ class Scene:
         furniture: what never moves.
         goods: what is handled.
         cameras, lights: what sees and what shines.
+        solimp: impedance of its contacts, as MuJoCo means it.
     """
 
     arm: Arm
@@ -137,6 +138,7 @@ class Scene:
     goods: Goods
     cameras: tuple[Camera, ...]
     lights: tuple[Light, ...]
+    solimp: tuple[float, float, float, float, float] = SOLIMP
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,6 +238,7 @@ def _add_body(parent: mujoco.MjsBody, body: Body, position: Vec3, quaternion: Qu
         if (xy, xz, yz) == (0.0, 0.0, 0.0):
             # Given in full, the engine would sort the moments and turn their axes: rows write them along the body's.
             made.inertia = [xx, yy, zz]
+            made.simple = False  # as rows may move the centre of mass too
         else:
             made.fullinertia = [xx, yy, zz, xy, xz, yz]
     if body.joint is not None:
@@ -316,7 +319,7 @@ def compile_scene(scene: Scene) -> CompiledScene:
     option.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE
     option.sleep_tolerance = 1e-3
     spec.default.geom.solref = SOLREF
-    spec.default.geom.solimp = SOLIMP
+    spec.default.geom.solimp = scene.solimp
     spec.default.equality.solref = [0.01, 1.0]
     spec.visual.headlight.diffuse, spec.visual.headlight.ambient = [0.15] * 3, [0.0] * 3
     spec.visual.map.znear, spec.visual.map.zfar = 0.01, 12.0

@@ -235,9 +235,7 @@ def _part_slot(i: int) -> Body:
     """A slot that takes any part: what is seen, and as many hulls as any part has."""
     part = pool()[0]
     xx, yy, zz = (part.mass * m for m in part.inertia)
-    hulls = (
-        Geom(f"part{i}_hull{j}", "mesh", (), surface="plastic", hidden=True, mesh=SPECK) for j in range(MAX_HULLS)
-    )
+    hulls = (Geom(f"part{i}_hull{j}", "mesh", (), surface="plastic", hidden=True, mesh=SPECK) for j in range(MAX_HULLS))
     return Body(
         name=f"part{i}",
         mass=part.mass,

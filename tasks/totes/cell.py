@@ -20,6 +20,8 @@ from assets.tote_cell import BIN_WALL, bin_box, dolly, table
 from sim.scene import Camera, Light, Placed, Scene
 from sim.totes import Totes
 
+# Firmer than under cartons: a light part that an arm presses down would sink in by centimetres.
+SOLIMP = (0.8, 0.995, 0.0005, 0.5, 2.0)
 TABLE_AT, BIN_AT, PILE_AT = 0.0, np.deg2rad(62.0), np.deg2rad(-62.0)  # headings of the stations from the arm [rad]
 
 
@@ -110,4 +112,5 @@ def tote_scene(layout: ToteLayout, slots: int) -> Scene:
             Light("key", (1.5, -2.5, 4.0), (0.5, 0.0, 0.3), diffuse=0.50),
             Light("fill", (-2.0, 2.0, 3.0), (0.5, 0.0, 0.5), diffuse=0.20, shadow=False),
         ),
+        solimp=SOLIMP,
     )

@@ -533,7 +533,8 @@ class _Arm:
             return
         offset, turned = self._grip()
         middle = self.layout.station(BIN_AT, 0.0)
-        half = 0.5 * np.hypot(*totes.size(totes.KINDS[self.kind])[::2])
+        length, _, height = totes.size(totes.KINDS[self.kind])
+        half = 0.5 * float(np.hypot(length, height))
         middle[2] = self.layout.bin_floor + BIN[2] + half + 0.05
         # The tote's middle is what stays over the bin's; `offset` counts to its underside.
         lifted = offset + np.array([0.0, 0.0, self.height / 2])

@@ -1,9 +1,9 @@
 """Motion of the tote expert: tool paths in coordinates that fit the cell, checked for reach, speed and collisions.
 
-A tool pose is six numbers: heading and distance of the fingertips from the arm's axis, their height above the floor, the
-tool's turn about its own axis, its pitch (0 straight down, a right angle: straight away from the arm), and the swing of
-the plane in which it is pitched against the heading. A path is planned whole, sampled once a control period, and turned
-into joints by closed-form inverse kinematics; what the arm cannot follow is no path.
+A tool pose is six numbers: heading and distance of the fingertips from the arm's axis, their height above the floor,
+the tool's turn about its own axis, its pitch (0 straight down, a right angle: straight away from the arm), and the
+swing of the plane in which it is pitched against the heading. A path is planned whole, sampled once a control period,
+and turned into joints by closed-form inverse kinematics; what the arm cannot follow is no path.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Motion:
         return self._sampled(self._segment(start, goal, speed), 0.0)
 
     def hop(self, start: np.ndarray, goal: np.ndarray, top: float, speed: float = 1.0) -> np.ndarray:
-        """Return poses (k, 6) that rise to the height `top` [m], go across, and come down, each blending into the next."""
+        """Return poses (k, 6) that rise to the height `top` [m], go across and come down, blended."""
         top = max(top, start[HEIGHT], goal[HEIGHT])
         up = self._segment(start[HEIGHT : HEIGHT + 1], np.array([top]), speed)
         down = self._segment(np.array([top]), goal[HEIGHT : HEIGHT + 1], speed)

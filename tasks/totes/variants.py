@@ -27,9 +27,9 @@ STAGES = ("decant", "check", "break_down", "stack")
 DECANT, CHECK, BREAK_DOWN, STACK = range(len(STAGES))
 
 TASK_KNOBS = (
-    Knob("tote.position", "m", -0.05, 0.05, 0.0, "shift of the tote on its table, away from the arm and sideways", (2,)),
+    Knob("tote.position", "m", -0.05, 0.05, 0.0, "shift of the tote on its table, outwards and sideways", (2,)),
     Knob("tote.yaw", "rad", -0.15, 0.15, 0.0, "turn of the tote on its table"),
-    Knob("pile.position", "m", -0.02, 0.02, 0.0, "shift of the pile on its dolly, away from the arm and sideways", (2,)),
+    Knob("pile.position", "m", -0.02, 0.02, 0.0, "shift of the pile on its dolly, outwards and sideways", (2,)),
     Knob("pile.yaw", "rad", -0.05, 0.05, 0.0, "turn of the pile on its dolly"),
     Knob("decant.pour", "index", 0, 1, 0, "pour the parts out, where tote and arm allow it", integer=True),
     Knob("check.left_over", "1", 0, 4, 0, "parts still in the tote where the check is the first stage", integer=True),
@@ -176,7 +176,7 @@ def _inside(cell: Cell, tote: np.ndarray, kind: np.ndarray, ids: np.ndarray, slo
 
 
 def in_cavity(position: np.ndarray, kind: np.ndarray) -> np.ndarray:
-    """Return (n, slots) whether points (n, slots, 3) [m] of the tote's frame are inside the open tote of a kind (n,)."""
+    """Return (n, slots) whether points (n, slots, 3) [m] of the tote's frame are inside open totes of a kind (n,)."""
     half = np.array([[side / 2 for side in cavity(k)[0]] for k in kind])
     floor, rim = (np.array([cavity(k)[i] for k in kind])[:, None] for i in (1, 2))
     beside = (np.abs(position[..., :2]) < half[:, None, :]).all(-1)

@@ -10,6 +10,7 @@ from assets.asset import Body, Joint, rotation_matrix
 from assets.combi_tool import (
     CLOSING_SPEED,
     FINGER_FREE,
+    FINGER_PAD,
     GRIP_FORCE_LIMIT,
     LENGTH,
     MASS,
@@ -120,7 +121,7 @@ def test_it_is_slim_where_it_reaches_into_a_tote() -> None:
     for side, sign in (("left", 1), ("right", -1)):
         finger = tool.find(f"finger_{side}")
         pad, link = finger.geoms[:2]
-        assert 2 * np.array(pad.size) == pytest.approx((0.008, 0.022, 0.038))
+        assert 2 * np.array(pad.size) == pytest.approx(FINGER_PAD)
         assert pad.surface == "pads"
         assert finger.position[2] + pad.position[2] + pad.size[2] == pytest.approx(LENGTH)
         assert pad.position[0] - sign * pad.size[0] == pytest.approx(0)  # its inner face meets the other's
@@ -149,7 +150,8 @@ def test_the_vacuum_pad_looks_sideways() -> None:
     proxy = next(g for g in combi_tool().find("cups").geoms if g.surface)
     assert proxy.position[2] + proxy.size[2] == pytest.approx(-LIP_STROKE)
     # Lips are what reaches farthest along +y: a flat wall meets nothing else first.
-    boxes = [i for i in range(model.ngeom) if model.geom(i).name != "cups_proxy"]
+    own = [model.geom(i).name for i in range(model.ngeom)]
+    boxes = [i for i, name in enumerate(own) if name != "cups_proxy" and not name.startswith("finger")]
     reach = (data.geom_xpos[boxes] @ down[:, 1] + model.geom_rbound[boxes]).max()
     assert reach < PAD_REACH + 0.02
 
@@ -162,7 +164,7 @@ def test_fingers_open_and_close_together() -> None:
         assert abs(data.joint("finger_left").qpos[0] - data.joint("finger_right").qpos[0]) < 1e-3
         assert np.abs(data.qvel).max() < 1.3 * CLOSING_SPEED
     assert _opening(data) == pytest.approx(STROKE, abs=1e-3)
-    left = data.geom("finger_left_pad").xpos[0] - data.geom("finger_right_pad").xpos[0] - 0.008
+    left = data.geom("finger_left_pad").xpos[0] - data.geom("finger_right_pad").xpos[0] - FINGER_PAD[0]
     assert abs(left) == pytest.approx(STROKE, abs=1e-3)
     data.ctrl[0] = 0.0
     for _ in range(1000):

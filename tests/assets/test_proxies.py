@@ -215,7 +215,9 @@ def test_a_cube_is_one_exact_hull() -> None:
 
 
 def test_an_open_bin_keeps_its_cavity(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assets.proxies.proxy.THRESHOLDS", (0.05,))  # coarser ones do not pass here, and take their time
+    monkeypatch.setattr(
+        "assets.proxies.proxy.THRESHOLDS", (0.05,)
+    )  # coarser ones do not pass here, and take their time
     proxy = make_proxy(mesh(BIN, "bin"), (CAVITY,))
     assert proxy.threshold == 0.05
     assert proxy.report.passed

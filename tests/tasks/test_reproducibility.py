@@ -191,7 +191,7 @@ def test_save_and_restore_in_the_middle_of_an_episode(kit: Kit, moment: int) -> 
 
     simulation.restore(saved, ids)
     assert simulation.task.events == log
-    again = run_expert(simulation, rows, expert=Recorded(went_on))
+    again = run_expert(simulation, rows, periods=len(went_on), expert=Recorded(went_on))
     for world in range(3):
         same(went_on, world, again, world)
     assert len(went_on) == len(again)
@@ -201,7 +201,7 @@ def test_save_and_restore_in_the_middle_of_an_episode(kit: Kit, moment: int) -> 
     # In new worlds that were given the same rows; the state went over the wire.
     elsewhere = kit.started(rows, 2)
     elsewhere.restore(pickle.loads(pickle.dumps(saved)), ids)
-    anew = run_expert(elsewhere, rows, expert=Recorded(went_on))
+    anew = run_expert(elsewhere, rows, periods=len(went_on), expert=Recorded(went_on))
     for world in range(3):
         same(went_on, world, anew, world)
     assert elsewhere.task.events == ended
@@ -223,7 +223,7 @@ def test_some_worlds_are_restored_and_the_others_go_on(kit: Kit) -> None:
     again = run_expert(simulation, rows, periods=30, expert=Recorded(mixed))
     same(straight, 1, again, 1)
     # The others are where they would be without it.
-    undisturbed, rows, _ = halfway(kit, 40, 60)
+    undisturbed, rows, _ = halfway(kit, 40, 0)
     undisturbed.save(ids)
     undisturbed.save(np.array([1]))
     run = run_expert(undisturbed, rows, periods=60, expert=Recorded(went_on))

@@ -6,7 +6,19 @@ import json
 
 import numpy as np
 import pytest
-from tote_helpers import FLOOR_AWAY, begun, fold, in_bin, in_tote, put_on_pile, put_part, put_tote, stay, tote_rows
+from tote_helpers import (
+    FLOOR_AWAY,
+    begun,
+    beside_tote,
+    fold,
+    in_bin,
+    in_tote,
+    put_on_pile,
+    put_part,
+    put_tote,
+    stay,
+    tote_rows,
+)
 
 from assets import totes
 from sim.latches import FLAT
@@ -41,7 +53,7 @@ def test_where_parts_are() -> None:
         put_part(task, 0, in_bin(task, 0), [world])
     put_part(task, 1, in_bin(task, 1), [0])
     put_part(task, 1, FLOOR_AWAY, [2])
-    beside = task.layout.station(0.0, task.layout.table_height) + [-0.24, 0.0, 0.03]
+    beside = beside_tote(task)
     put_part(task, 1, beside, [3])
     task.cell.worlds.field("opt.gravity")[4] = 0.0
     put_part(task, 1, task.fingertips(np.array([4]))[0], [4])
@@ -95,7 +107,7 @@ def test_walls_within_five_degrees_of_flat() -> None:
     angles = [v.wall_angle for v in found]
     assert angles[4] is None  # does not fold
     np.testing.assert_allclose(np.array(angles[:4]), off, atol=1e-9)
-    assert FLAT_TOLERANCE == pytest.approx(np.deg2rad(5.0))
+    assert np.rad2deg(FLAT_TOLERANCE) == pytest.approx(5.0)
 
 
 def test_a_wall_past_flat_counts_too_and_a_stack_alone_asks_for_no_walls() -> None:
@@ -157,8 +169,8 @@ def test_good_piles_stand_the_tilt_and_a_crooked_one_does_not() -> None:
     crooked = np.array([3])
     position, rotation = (pose[0] for pose in task.cell.poses(crooked))
     size = totes.size("6280")
-    lifted = position[low] + [0.0, 0.0, size[2] + 0.0005]
-    task.cell.put(np.array([high]), (lifted + [0.12, 0.02, 0.0])[None], np.array([yaw_of(rotation[low])]), crooked)
+    aside = position[low] + np.array([0.12, 0.02, size[2] + 0.0005])
+    task.cell.put(np.array([high]), aside[None], np.array([yaw_of(rotation[low])]), crooked)
     task.empties[3] = 2
     put_on_pile(task, crooked)
     found = verdicts(task, 5)
@@ -170,6 +182,17 @@ def test_good_piles_stand_the_tilt_and_a_crooked_one_does_not() -> None:
     (only,) = found[3].reasons
     assert only.startswith("pile shifts by ")
     assert only.endswith("mm under a 10 deg tilt")
+
+
+def test_a_pile_that_shifts_too_far_without_falling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nest's own play would be too much, were less of it allowed."""
+    _, task = begun(tote_rows(1, stage__first=STACK, surface__plastic_plastic__friction=0.1))
+    put_on_pile(task, ONE)
+    monkeypatch.setattr("tasks.totes.judge.TILT_SHIFT", 0.0003)
+    (verdict,) = verdicts(task, 1)
+    (only,) = verdict.reasons
+    assert verdict.tilt_shift is not None
+    assert only == f"pile shifts by {verdict.tilt_shift * 1000:.0f} mm under a 10 deg tilt"
 
 
 def test_the_tilt_leaves_the_world_as_it_was() -> None:

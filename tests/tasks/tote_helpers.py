@@ -25,12 +25,12 @@ FLOOR_AWAY = np.array([0.3, 1.6, 0.03])  # a place on the floor [m]
 NOISES = ("joint_position", "joint_torque", "part_position", "part_rotation", "tote_position", "tote_yaw")
 
 
-def tote_rows(n: int = 1, settings: Settings = SETTINGS, **knobs: object) -> Rows:
+def tote_rows(n: int = 1, **knobs: object) -> Rows:
     """Return rows with two drums standing in each tote, no sensor noise, and no pouring.
 
     `knobs` (dots as double underscores) are broadcast, their first axis is the row.
     """
-    every, slots = settings.knobs, settings.slots
+    every, slots = SETTINGS.knobs, SETTINGS.slots
     given = {name.replace("__", "."): np.asarray(value, float) for name, value in knobs.items()}
     kind = np.broadcast_to(given.get("tote.kind", np.zeros(1)), n).astype(int)
     floor = np.array([cavity(k)[1] for k in kind])
@@ -78,7 +78,12 @@ def in_bin(task: ToteBreakdown, slot: int) -> np.ndarray:
 def in_tote(task: ToteBreakdown, slot: int) -> np.ndarray:
     """Return where a drum stands on the floor of a tote of kind 6280 in the middle of its table (3,) [m]."""
     layout = task.layout
-    return layout.station(TABLE_AT, layout.table_height) + [*SPOTS[slot], cavity(0)[1] + DRUM_HEIGHT / 2]
+    return layout.station(TABLE_AT, layout.table_height) + np.array([*SPOTS[slot], cavity(0)[1] + DRUM_HEIGHT / 2])
+
+
+def beside_tote(task: ToteBreakdown) -> np.ndarray:
+    """Return a place on the table beside a tote of kind 4280, before it (3,) [m]."""
+    return task.layout.station(TABLE_AT, task.layout.table_height) + np.array([-0.24, 0.0, 0.03])
 
 
 def put_tote(task: ToteBreakdown, position: np.ndarray, turn: np.ndarray, worlds: object) -> None:
@@ -103,10 +108,12 @@ def fold(task: ToteBreakdown, worlds: object, angles: object = FLAT) -> None:
     task.cell.worlds.forward(ids)
 
 
-def arm_over(task: ToteBreakdown, tips: np.ndarray) -> np.ndarray:
-    """Return joints (6,) [rad] that hang the tool straight down with the fingertips at `tips` (3,) [m]."""
-    flange = np.asarray(tips, float) + [0.0, 0.0, LENGTH - task.layout.base_height]
-    axes = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
+def arm_over(task: ToteBreakdown, tips: np.ndarray, lean: float = 0.0) -> np.ndarray:
+    """Return joints (6,) [rad] that hang the tool down, or leaning [rad], with the fingertips at `tips` (3,) [m]."""
+    along = np.array([np.sin(lean), 0.0, -np.cos(lean)])
+    flange = np.asarray(tips, float) - LENGTH * along - np.array([0.0, 0.0, task.layout.base_height])
+    across = np.array([0.0, -1.0, 0.0])
+    axes = np.stack([across, np.cross(along, across), along], axis=1)
     found = Kinematics(task.layout.arm).inverse(flange[None], axes[None], task.cell.home[None])[0]
     return found[np.nanargmin(np.abs(found - task.cell.home).sum(1))]
 
