@@ -119,7 +119,8 @@ def vhacd(mesh: Mesh, voxels: int) -> list[Points]:
         raise InputError("V-HACD is not installed: pip install -e '.[dev]', or pip install vhacdx") from None
 
     def cut() -> list[Points]:
-        faces = mesh.faces.astype(np.uint32)
+        # The binding wants the number of corners before each triangle; without, it cuts a surface full of holes.
+        faces = np.insert(mesh.faces, 0, 3, axis=1).astype(np.uint32)
         made = vhacdx.compute_vhacd(
             mesh.vertices, faces, resolution=voxels, maxNumVerticesPerCH=CORNERS, asyncACD=False
         )

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import tote_helpers
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
@@ -23,7 +24,7 @@ from tasks.palletizing.task import SETTLE, STATE_NAMES, SURROUNDINGS_NAMES
 from tasks.simulation import Settings
 
 SETTINGS = Settings(slots=4)
-NAME = "palletlab/Palletizing-v0"
+NAME, STACKING = "palletlab/Palletizing-v0", "palletlab/ToteBreakdown-Stack-v0"
 # A load that stands whole from the start: the episode ends after SETTLE steps.
 DONE = rows_of([Box()], pallet__prefill=1)
 
@@ -41,14 +42,42 @@ def vector(num_envs: int, variants: Any, **more: Any) -> TaskVectorEnv:
 def stay(env: Any) -> np.ndarray:
     """The action that holds the arms at home."""
     home = env.unwrapped.simulation.task.cell.home
-    return np.tile(np.append(home, 0.0), (env.num_envs, 1)).astype(np.float32)
+    action = np.zeros(env.single_action_space.shape, np.float32)
+    action[: len(home)] = home
+    return np.tile(action, (env.num_envs, 1))
+
+
+def totes() -> dict[str, Any]:
+    """Arguments of the environment in which empty totes are stacked, four small variants of it."""
+    variants = tote_helpers.tote_rows(4, tote__kind=[0, 1, 2, 3], pile__count=[1, 0, 2, 1])
+    return {"settings": tote_helpers.SETTINGS, "variants": variants, "nthread": 1}
+
+
+def stackers(num_envs: int, **more: Any) -> TaskVectorEnv:
+    made = gym.make_vec(STACKING, num_envs=num_envs, **totes(), **more).unwrapped
+    assert isinstance(made, TaskVectorEnv)
+    return made
+
+
+def until_it_ends(env: TaskVectorEnv, world: int, *others: TaskVectorEnv) -> list[Any]:
+    """Set a world's tote onto its pile, and step till its episode ends; return what each environment said last."""
+    for e in (env, *others):
+        e.step(stay(e))
+        tote_helpers.put_on_pile(e.simulation.task, [world])  # type: ignore[arg-type]
+    for _ in range(2 * SETTLE):
+        said = [e.step(stay(e)) for e in (env, *others)]
+        if said[0][2][world]:
+            return said
+    raise AssertionError("it did not end")
 
 
 # ---- spaces and ids --------------------------------------------------------------------------------------------------
 
 
-def test_gymnasiums_own_checks_pass() -> None:
-    env = gym.make(NAME, settings=SETTINGS, variants=table([0]), nthread=1)
+@pytest.mark.parametrize("name", [NAME, STACKING])
+def test_gymnasiums_own_checks_pass(name: str) -> None:
+    given = {"settings": SETTINGS, "variants": table([0]), "nthread": 1} if name == NAME else totes()
+    env = gym.make(name, **given)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         check_env(env.unwrapped, skip_render_check=True)
@@ -58,14 +87,16 @@ def test_gymnasiums_own_checks_pass() -> None:
     env.close()
 
 
-def test_the_registered_id_makes_both_kinds() -> None:
-    single = gym.make(NAME, settings=SETTINGS, variants=DONE, nthread=1)
+@pytest.mark.parametrize("name", [NAME, STACKING])
+def test_the_registered_id_makes_both_kinds(name: str) -> None:
+    given = {"settings": SETTINGS, "variants": DONE, "nthread": 1} if name == NAME else totes()
+    single = gym.make(name, **given)
     assert isinstance(single.unwrapped, TaskEnv)
     observation, info = single.reset(seed=0)
     assert observation in single.observation_space
     assert info["variant"] == 0
     single.close()
-    many = gym.make_vec(NAME, num_envs=3, settings=SETTINGS, variants=DONE, nthread=1)
+    many = gym.make_vec(name, num_envs=3, **given)
     assert isinstance(many.unwrapped, TaskVectorEnv)
     assert many.num_envs == 3
     assert many.spec is not None
@@ -250,6 +281,70 @@ def test_a_broken_world_is_truncated_with_the_reason_and_the_others_go_on(
         expected, *_ = twin.step(stay(twin))
         assert not (terminated | truncated).any()
         assert info["variant"].tolist() == [0, 4, 2]
+
+
+# ---- the same rules for totes ----------------------------------------------------------------------------------------
+
+
+def test_spaces_of_the_tote_environment() -> None:
+    env, family = stackers(2), tote_helpers.SETTINGS.family
+    assert env.single_action_space.shape == (8,)
+    observation, _ = env.reset(seed=1)
+    assert observation in env.observation_space
+    assert {k: v.shape for k, v in observation.items()} == {
+        "state": (2, len(family.state_names)),
+        "environment_state": (2, len(family.surroundings_names(4))),
+    }
+    stage = family.surroundings_names(4).index("stage")
+    assert observation["environment_state"][:, stage].tolist() == [family.stages.index("stack")] * 2
+    env.action_space.seed(0)
+    for _ in range(10):
+        observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        assert observation in env.observation_space
+        assert np.isfinite(reward).all()
+        assert not (terminated | truncated).any()
+
+
+def test_next_step_autoreset_of_totes() -> None:
+    env, fresh = stackers(2), stackers(2)
+    env.reset()
+    ((last, _, terminated, truncated, info),) = until_it_ends(env, 0)
+    assert terminated.tolist() == [True, False]
+    assert not truncated.any()
+    assert info["success"].tolist() == [True, False]
+    assert info["reasons"][0] == []
+    assert info["_success"].tolist() == [True, False]
+    wild = stay(env)
+    wild[0] += 0.3
+    first, reward, terminated, truncated, info = env.step(wild)
+    assert not (terminated | truncated).any()
+    assert reward[0] == 0
+    assert info["variant"].tolist() == [2, 1]
+    begin, _ = fresh.reset(options={"variants": [2, 1]})
+    second, *_ = env.step(stay(env))
+    other, *_ = fresh.step(stay(fresh))
+    for name in begin:
+        assert first[name][0].tobytes() == begin[name][0].tobytes()
+        assert second[name][0].tobytes() == other[name][0].tobytes()
+        assert last[name][0].tobytes() != begin[name][0].tobytes()
+
+
+def test_same_step_autoreset_of_totes() -> None:
+    env, twin, fresh = stackers(2, autoreset_mode="SameStep"), stackers(2), stackers(2)
+    env.reset()
+    twin.reset()
+    (seen, reward, terminated, _, info), (last, same_reward, *_, twin_info) = until_it_ends(env, 0, twin)
+    np.testing.assert_array_equal(reward, same_reward)
+    assert terminated.tolist() == [True, False]
+    assert info["variant"].tolist() == [2, 1]
+    assert info["_final_obs"].tolist() == [True, False]
+    assert info["final_info"]["success"][0] == twin_info["success"][0]
+    assert info["final_info"]["variant"][0] == 0
+    begin, _ = fresh.reset(options={"variants": [2, 1]})
+    for name in begin:
+        assert info["final_obs"][0][name].tobytes() == last[name][0].tobytes()
+        assert seen[name][0].tobytes() == begin[name][0].tobytes()
+        assert seen[name][1].tobytes() == last[name][1].tobytes()
 
 
 # ---- reset -----------------------------------------------------------------------------------------------------------

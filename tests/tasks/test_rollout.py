@@ -132,7 +132,7 @@ def test_every_episode_keeps_what_it_was_made_from(task: str, unseen: Path) -> N
         assert metadata["verdict"]["success"]
         if task == "palletizing":
             assert [e["event"] for e in metadata["events"]] == ["arrived", "attached", "released"]
-        assert settings.family.pieces(metadata) == ((1, 1) if task == "palletizing" else (0, 0))
+        assert settings.family.pieces(metadata) == ((3, 3) if task == "palletizing" else (0, 0))
         episode, length = dataset.episode(k), metadata["length"]
         assert metadata["seconds"] == pytest.approx(length * 0.1)
         assert episode["next.done"].tolist() == [False] * (length - 1) + [True]
