@@ -21,7 +21,7 @@ from sim.totes import FOLDING, SIZES
 from tasks.totes import grasps
 from tasks.totes.cell import BIN_AT, PILE_AT, TABLE_AT, ToteLayout
 from tasks.totes.motion import HEADING, HEIGHT, OVERLAP, PITCH, SWING, TURN, Motion, Obstacle, Path, nearest
-from tasks.totes.task import ABSENT, IN_BIN, IN_TOTE, PART_NAMES, SCENE_NAMES, STATE_NAMES
+from tasks.totes.task import IN_BIN, IN_TOTE, PART_NAMES, SCENE_NAMES, STATE_NAMES
 from tasks.totes.variants import BREAK_DOWN, CHECK, DECANT, STACK, cavity
 
 Script = Generator[None, None, None]
@@ -593,5 +593,3 @@ def _well(middle: np.ndarray, yaw: float, inside: tuple[float, float, float], th
 
 _SCENE = {name: i for i, name in enumerate(SCENE_NAMES)}
 _STATE = {name: i for i, name in enumerate(STATE_NAMES)}
-assert PART_NAMES[:3] == ("where", "family", "size")
-assert ABSENT == 0
