@@ -177,9 +177,8 @@ def _inside(cell: Cell, tote: np.ndarray, kind: np.ndarray, ids: np.ndarray, slo
 
 def in_cavity(position: np.ndarray, kind: np.ndarray) -> np.ndarray:
     """Return (n, slots) whether points (n, slots, 3) [m] of the tote's frame are inside open totes of a kind (n,)."""
-    half = np.array([[side / 2 for side in cavity(k)[0]] for k in kind])
-    floor, rim = (np.array([cavity(k)[i] for k in kind])[:, None] for i in (1, 2))
-    beside = (np.abs(position[..., :2]) < half[:, None, :]).all(-1)
+    floor, rim = _FLOOR[kind][:, None], _RIM[kind][:, None]
+    beside = (np.abs(position[..., :2]) < _HALF[kind][:, None, :]).all(-1)
     return beside & (position[..., 2] > floor - 0.01) & (position[..., 2] < rim + 0.02)
 
 
@@ -192,3 +191,6 @@ def place_in_tote(
 
 
 _BOXES = np.array([np.prod(part.points.max(axis=0) - part.points.min(axis=0)) for part in pool()])
+_CAVITIES = [cavity(kind) for kind in range(len(totes.KINDS))]
+_HALF = np.array([inside for inside, _, _ in _CAVITIES]) / 2
+_FLOOR, _RIM = (np.array([values[i] for values in _CAVITIES]) for i in (1, 2))
