@@ -24,6 +24,7 @@ def write_rows(worlds: Worlds, rows: Rows, ids: np.ndarray) -> None:
     worlds.scene.scene.goods.write(worlds, rows, ids)
     _contact(worlds, rows, ids)
     _arm(worlds, rows, ids)
+    _tool(worlds, rows, ids)
     paint(worlds, FLOORS[:1], FLOORS, rows["floor.texture"][:, None], rows["floor.color"][:, None, :], ids)
     _cameras_and_lights(worlds, rows, ids)
 
@@ -72,6 +73,14 @@ def _arm(worlds: Worlds, rows: Rows, ids: np.ndarray) -> None:
     worlds.field("actuator_gainprm")[block(ids, servos, [0])] = stiffness[..., None]
     worlds.field("actuator_biasprm")[block(ids, servos, [1])] = -stiffness[..., None]
     worlds.field("actuator_biasprm")[block(ids, servos, [2])] = damping[..., None]
+
+
+def _tool(worlds: Worlds, rows: Rows, ids: np.ndarray) -> None:
+    scene, model = worlds.scene, worlds.scene.model
+    tool, ratio = scene.tool_body, rows["tool.mass"]
+    worlds.field("body_mass")[ids, tool] = model.body_mass[tool] * ratio
+    worlds.field("body_inertia")[ids, tool] = model.body_inertia[tool] * ratio[:, None]
+    worlds.field("body_ipos")[ids, tool] = model.body_ipos[tool] + rows["tool.center_of_mass"]
 
 
 def _cameras_and_lights(worlds: Worlds, rows: Rows, ids: np.ndarray) -> None:

@@ -30,6 +30,7 @@ class CellState:
     worlds: WorldState
     suction: dict[str, np.ndarray]
     history: np.ndarray
+    smoothed: np.ndarray
     opening: np.ndarray
 
 
@@ -46,6 +47,9 @@ class Cell:
         self.suction = Suction(worlds, cups, SUCTION_PERIOD)
         self.latches = Latches(worlds)
         self.opening = np.zeros(worlds.nworld)  # [m] how far the fingers are told to be apart
+        joints = len(self.scene.arm_dofs)
+        self.stribeck, self.stribeck_velocity = np.zeros((worlds.nworld, joints)), np.ones(worlds.nworld)
+        self._coulomb = np.zeros((worlds.nworld, joints))  # [N m]
         self._stiffness = np.array([j.stiffness for j in self.scene.scene.arm.body.joints()])
         self._levers = _levers(self.scene)
         self.stated_mass = np.zeros((worlds.nworld, len(self.scene.grips)))
@@ -57,6 +61,10 @@ class Cell:
         self.worlds.apply(rows, ids)
         self.suction.apply(rows, ids)
         self.servo.latency[ids] = rows["arm.latency"]
+        self.servo.filter[ids] = rows["arm.servo_filter"]
+        self.stribeck[ids] = rows["arm.stribeck"]
+        self.stribeck_velocity[ids] = rows["arm.stribeck_velocity"]
+        self._coulomb[ids] = self.worlds.field("dof_frictionloss")[np.ix_(ids, self.scene.arm_dofs)]
         self.stated_mass[ids] = self.scene.scene.goods.grip_mass(rows)
         self.latches.apply(rows, ids)
         self.reset(ids)
@@ -90,7 +98,8 @@ class Cell:
         if opening is not None:
             commands = np.concatenate([commands, self._move_fingers(opening, ids)], axis=2)
         # Ten short calls cost more than a long one: only where something may happen is the suction watched.
-        idle = self.suction.idle(self._travel(commands, ids), ids)
+        # Friction that depends on speed is looked at as often.
+        idle = self.suction.idle(self._travel(commands, ids), ids) & ~self.stribeck[ids].any(1)
         if idle.any():
             wrench = self.worlds.step(commands[idle], ids[idle], self.chunk)
             self.suction.rest(wrench, self.substeps // self.chunk, ids[idle])
@@ -128,7 +137,17 @@ class Cell:
             carrying = self.suction.state.held[ids] != FREE
             if carrying.any():
                 command[carrying, :, : len(self.home)] += self._payload_compensation(ids[carrying])[:, None, :]
+            self._set_friction(ids)
             self.suction.update(self.worlds.step(command, ids, self.chunk), ids)
+
+    def _set_friction(self, ids: np.ndarray) -> None:
+        """Raise the Coulomb friction of slow joints (Stribeck: exponential in the square of the speed)."""
+        ids = ids[self.stribeck[ids].any(1)]
+        if len(ids):
+            dofs = np.ix_(ids, self.scene.arm_dofs)
+            fast = self.worlds.qvel[dofs] / self.stribeck_velocity[ids, None]
+            friction = self._coulomb[ids] * (1.0 + self.stribeck[ids] * np.exp(-fast * fast))
+            self.worlds.field("dof_frictionloss")[dofs] = friction
 
     def _payload_compensation(self, ids: np.ndarray) -> np.ndarray:
         """Return by how much each joint's command is raised for the held thing's weight [rad], (n, nj).
@@ -186,6 +205,7 @@ class Cell:
             self.worlds.save(ids),
             self.suction.state.take(ids),
             self.servo.history[ids].copy(),
+            self.servo.smoothed[ids].copy(),
             self.opening[ids].copy(),
         )
 
@@ -194,6 +214,7 @@ class Cell:
         self.worlds.restore(state.worlds, ids)
         self.suction.state.put(ids, state.suction)
         self.servo.history[ids] = state.history
+        self.servo.smoothed[ids] = state.smoothed
         self.opening[ids] = state.opening
         self.latches.update(ids)
 

@@ -27,7 +27,12 @@ ARM_KNOBS = (
     Knob("arm.armature", "1", 0.5, 2.0, 1.0, "reflected rotor inertia over the estimate", ("joint",)),
     Knob("arm.stiffness", "1", 0.5, 1.5, 1.0, "servo position gain over the estimate", ("joint",)),
     Knob("arm.servo_damping", "1", 0.6, 1.5, 1.0, "servo velocity gain over the estimate", ("joint",)),
+    Knob("arm.stribeck", "1", 0.0, 2.0, 0.0, "friction at standstill beyond the Coulomb one, over it", ("joint",)),
+    Knob("arm.stribeck_velocity", "rad/s", 0.005, 0.5, 0.05, "speed at which that has fallen to a third (1 / e)"),
     Knob("arm.latency", "s", 0.0, 0.15, 0.02, "delay from command to servo"),
+    Knob("arm.servo_filter", "s", 0.0, 0.1, 0.0, "time constant by which the servo smooths its command"),
+    Knob("tool.mass", "1", 0.5, 2.0, 1.0, "mass of the tool over its data, which the controller compensates"),
+    Knob("tool.center_of_mass", "m", -0.05, 0.05, 0.0, "shift of its centre from its data, in the flange's axes", (3,)),
 )
 
 SENSOR_KNOBS = (

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sim.worlds import Worlds
 
 TIMESTEP = 0.002  # [s] 500 Hz
+SPECK = 1e-4  # [kg] of a body that stands for no mass
 # Contacts of 10 ms that grow firm over the first 0.3 mm and are damped twice over, as cardboard is. With MuJoCo's
 # default (impedance 0.9 to 0.95 over 1 mm, critical damping) light cartons on uneven supports and slender ones across
 # the deck's boards lose and find their contact points all the time: they walk down a 10 degree tilt at up to 2 mm/s;
@@ -159,6 +160,7 @@ class CompiledScene:
     grip_dofs: np.ndarray  # (grips,) first of the 6 of the loose thing that the grip belongs to
     welds: np.ndarray  # (grips,) equality ids
     fingers: int  # actuator of the tool's fingers, -1 for a tool without
+    tool_body: int  # its root, which carries most of its mass
     cups_body: int
     suction_site: int
     force_sensor: int  # address in sensordata
@@ -269,6 +271,18 @@ def _add_body(parent: mujoco.MjsBody, body: Body, position: Vec3, quaternion: Qu
     return made
 
 
+def _state_weight(made: mujoco.MjsBody, tool: Body) -> None:
+    """Let the controller carry the weight that the tool has in its data, there where it has it.
+
+    What a world's tool weighs beyond that, or elsewhere, the servos feel. The engine compensates a body by its own
+    mass and centre, so the stated weight hangs on a body that has next to none.
+    """
+    made.gravcomp = 0.0
+    stated = made.add_body(name="stated_weight")
+    stated.mass, stated.ipos, stated.inertia, stated.explicitinertial = SPECK, tool.center_of_mass, [1e-8] * 3, True
+    stated.gravcomp = tool.mass / SPECK + 1.0
+
+
 def _add_looks(spec: mujoco.MjSpec) -> None:
     """Add every look as a material; a textured look's texture carries the look's name."""
     for name, look in LOOKS.items():
@@ -334,6 +348,7 @@ def compile_scene(scene: Scene) -> CompiledScene:
         _add_body(world, placed.body, placed.position, placed.quaternion, arm=False)
     last = list(scene.arm.body.walk())[-1].name
     _add_body(world, scene.arm.body.attach(last, scene.tool), scene.arm_position, (1.0, 0.0, 0.0, 0.0), arm=True)
+    _state_weight(spec.body(scene.tool.name), scene.tool)
     for joint in (*scene.arm.body.joints(), *scene.tool.joints()):
         if joint.mimics is not None:
             follows = spec.add_equality(type=mujoco.mjtEq.mjEQ_JOINT, name1=joint.name, name2=joint.mimics)
@@ -410,6 +425,7 @@ def _addresses(scene: Scene, model: mujoco.MjModel) -> CompiledScene:
         grip_dofs=model.jnt_dofadr[model.body_jntadr[model.body_rootid[holders]]].astype(np.int64),
         welds=_ids(model, objects.mjOBJ_EQUALITY, [f"weld_{grip}" for grip in scene.goods.grips]),
         fingers=int(_ids(model, objects.mjOBJ_ACTUATOR, fingers)[0]) if fingers else -1,
+        tool_body=int(_ids(model, objects.mjOBJ_BODY, [scene.tool.name])[0]),
         cups_body=int(_ids(model, objects.mjOBJ_BODY, ["cups"])[0]),
         suction_site=int(_ids(model, objects.mjOBJ_SITE, ["suction"])[0]),
         force_sensor=force,

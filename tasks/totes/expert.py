@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 import numpy as np
 
 from assets import folding_tote, totes
-from assets.combi_tool import PAD_HEIGHT, PAD_REACH, STROKE
+from assets.combi_tool import LENGTH, PAD_HEIGHT, PAD_REACH, STROKE
 from assets.tote_cell import BIN, BIN_WALL, TABLE
 from sim.cell import PERIOD
 from sim.latches import FLAT
@@ -28,19 +28,28 @@ Script = Generator[None, None, None]
 
 OVER = 0.12  # [m] between the fingertips and what they pass over
 HANGS = 0.13  # [m] that a held part may hang below the fingertips, with some room
+STOPPING = (0.6, 0.9)  # of a path's next step: where it goes on to when it is broken off, not to stop dead
 LAG = 2  # periods that the arm needs to come to rest where it was sent
 CLOSE_PERIODS, OPEN_PERIODS, SEAL_PERIODS = 5, 2, 8
 SQUEEZE = 0.014  # [m] narrower than a part the fingers are told to go: they press until the servo has closed in on it
-LIFTED = 0.02  # [m] by which a tote has come up with a part
-HELD = 0.003  # [m] fingers further apart than this have something between them
+LIFTED = 0.02  # [m] by which a tote, or another part, has come up with a part
+HELD = 0.003  # [m] fingers further apart than they were told to be have something between them
 SPOTS = [(x, y) for x in (-0.16, 0.0, 0.16) for y in (-0.09, 0.09)]  # where parts go, in the bin's frame [m]
 FINGER = 0.012  # [m] half width of the closed fingers, across
 FROM_TOP = 0.040  # [m] below its top edge a wall is pushed
 PUSH_SPEED = 0.16  # [m/s] of the fingertips along a wall's arc
 BREAK_SPEED = 0.05  # [m/s] while the latch breaks loose
 PAST_FLAT = np.deg2rad(1.5)  # a wall is pushed this much past flat [rad]
+ABOVE = 0.03  # [m] over a part that is to be drawn aside, from where on the fingers come down slowly
 MOST_NUDGES = 3  # drags in a row, before a grasp that may well slip is tried
+MOST_RETURNS = 2  # times that a part is put back because it slips, or because another one comes up with it
+MISFIT = 0.005  # [m] from the width that a part was thought to have where it is held
+SLIP = 0.0008  # [m] by which the fingers close further on a part that slips
+STILL_OVER = 0.06  # [rad, m] from where it was taken, a part that slips is put back
+NEAR = 0.10  # [m] between parts' middles, from above, of which one may lie on the other
 HASTE = 0.75  # share of the speed limits with a part between the fingers
+CAREFUL = 0.45  # the same with a part that may slip, or while one is put back or drawn aside
+STANDS = 0.030  # [m] by which fingertips that are let down slowly lag where they stand on something
 CARRY = 0.55  # share of the speed limits with a tote in hand
 GENTLE = 0.20  # share while it is set down
 PINCH_DEEP = 0.036  # [m] of the fingers below a rim
@@ -85,7 +94,7 @@ class _Arm:
         self.suction, self.opening = False, STROKE
         self.failed: dict[int, int] = {}  # slot: how often its grasp failed
         self.poured = False
-        self.nudged = 0  # drags in a row
+        self.nudged, self.drags = 0, 0  # drags in a row, and in all
         self.script = self._work()
 
     # ---- what is seen ----------------------------------------------------------------------------------------------
@@ -130,6 +139,11 @@ class _Arm:
         return float(self._state[_STATE["gripper.opening"]])
 
     @property
+    def pinching(self) -> bool:
+        """Whether the fingers hold something."""
+        return self.fingers > self.opening + HELD
+
+    @property
     def holding(self) -> bool:
         """Whether the vacuum pad holds something."""
         return bool(self._state[_STATE["suction.holding"]] > 0.5)
@@ -172,16 +186,21 @@ class _Arm:
                 return
             yield
 
-    def _follow(self, path: Path | None, until: Callable[[], bool] = lambda: False) -> Script:
-        """Go along a path, as far as it goes or until something happens."""
+    def _follow(self, path: Path | None, until: Callable[[], bool] = lambda: False) -> Generator[None, None, bool]:
+        """Go along a path until something happens, and say whether it did."""
         if path is None:
             yield  # nowhere to go: look again
-            return
-        for tool, joints in zip(path.tool, path.joints, strict=True):
+            return False
+        for k, (tool, joints) in enumerate(zip(path.tool, path.joints, strict=True)):
             self.tool, self.joints = tool, joints
             yield
             if until():
-                return
+                for share in STOPPING if k + 1 < len(path.tool) else ():
+                    self.tool = tool + share * (path.tool[k + 1] - tool)
+                    self.joints = joints + share * (path.joints[k + 1] - joints)
+                    yield
+                return True
+        return False
 
     def _hop(self, goal: np.ndarray, top: float, speed: float = 1.0) -> Path | None:
         return self.motion.path(self.motion.hop(self.tool, goal, top, speed), self.joints)
@@ -205,36 +224,61 @@ class _Arm:
     def _pick(self) -> Script:
         """Grasp a part and bring it into the bin; what slips away is tried again later."""
         self.suction = False
-        chosen = self._reachable_grasp(daring=self.nudged >= MOST_NUDGES)
+        daring = self.nudged >= MOST_NUDGES
+        chosen = self._reachable_grasp(daring)
         if chosen is None:
             self.nudged += 1
             yield from self._nudge()
             return
         self.nudged = 0
         grasp, path = chosen
+        failures = self.failed.get(grasp.slot, 0)
         self.opening = grasp.opening
         yield from self._follow(path)
         yield from self._wait(LAG)
         self.opening = max(grasp.width - SQUEEZE, 0.0)
         yield from self._wait(CLOSE_PERIODS)
-        spot = self._drop_place()
-        carry = self._hop(spot, self._travel - OVER + HANGS + OVERLAP, HASTE)
+        careful = daring or failures or self._beneath(grasp.slot) or abs(self.fingers - grasp.width) > MISFIT
+        spot, haste = self._drop_place(), CAREFUL if careful else HASTE
+        carry = self._hop(spot, self._travel - OVER + HANGS + OVERLAP, haste)
         if carry is None:
             carry = self._line(self._raised(self._travel))
-        stands, low = float(self.tote[2]), self.tool.copy()
-        yield from self._follow(carry, until=lambda: self.fingers < HELD or self.tote[2] > stands + LIFTED)
-        if self.tote[2] > stands + LIFTED:
-            # The tote comes along, caught somehow: back down with it.
-            yield from self._follow(self._line(low, 0.6))
+        stands, low, heights, grip = float(self.tote[2]), self.tool.copy(), self.parts[:, 5].copy(), self.fingers
+
+        def fails() -> bool:
+            """The part is lost or slips, another one or the tote comes along: it is put back as long as that can be.
+
+            What slips, or brings another one, only at first, or it would never be taken.
+            """
+            over = np.abs(self.tool[:2] - low[:2]).max() < STILL_OVER
+            doubtful = failures < MOST_RETURNS and (self.fingers < grip - SLIP or self._stowaway(grasp.slot, heights))
+            return not self.pinching or (over and (doubtful or self.tote[2] > stands + LIFTED))
+
+        failed = yield from self._follow(carry, until=fails)
+        if failed and self.pinching:
+            yield from self._follow(self._line(low, CAREFUL))
             yield from self._wait(LAG)
-        if self.fingers < HELD or self.tote[2] > stands + LIFTED or np.array_equal(self.tool, low):
-            self.failed[grasp.slot] = self.failed.get(grasp.slot, 0) + 1
-            self.opening = STROKE
+        elif not failed:
+            self.opening = min(self.fingers + 0.03, STROKE)
             yield from self._wait(OPEN_PERIODS)
-            yield from self._follow(self._line(self._raised(self._travel)))
             return
-        self.opening = min(self.fingers + 0.03, STROKE)
+        self.failed[grasp.slot] = failures + 1
+        self.opening = STROKE
         yield from self._wait(OPEN_PERIODS)
+        yield from self._follow(self._line(self._raised(self._travel)))
+
+    def _beneath(self, slot: int) -> bool:
+        """Say whether other parts may lie on the one in `slot`, and fly if it is lifted in haste."""
+        away = self.parts[:, 3:6] - self.parts[slot, 3:6]
+        near = (self.parts[:, 0] == IN_TOTE) & (away[:, 0] ** 2 + away[:, 1] ** 2 < NEAR**2)
+        return bool((near & (away[:, 2] > 0.015)).any())
+
+    def _stowaway(self, slot: int, heights: np.ndarray) -> bool:
+        """Say whether another part comes up with the one in `slot`; `heights` are from before [m]."""
+        gained = self.parts[:, 5] - heights
+        comes = (self.parts[:, 0] != IN_BIN) & (gained > np.maximum(LIFTED, 0.6 * gained[slot]))
+        comes[slot] = False
+        return bool(comes.any())
 
     def _reachable_grasp(self, daring: bool) -> tuple[grasps.Grasp, Path] | None:
         """Return the best grasp that the arm gets to without touching anything, and its way there."""
@@ -242,14 +286,24 @@ class _Arm:
         index = (self.parts[there, 1] * SIZES + self.parts[there, 2]).astype(np.int64)
         position, rotation = self.parts[there, 3:6], self.parts[there, 6:10]
         found = grasps.grasps(index, position, rotation, there, self._cavity(), count=12, daring=daring)
-        found.sort(key=lambda g: self.failed.get(g.slot, 0))
         obstacles = self._obstacles()
-        for grasp in found:
+        for grasp in self._fresh_first(found):
             goal = self.motion.at(grasp.position, grasp.yaw, self.tool)
             path = self._hop(goal, self._travel)
             if path is not None and self.motion.clear(path, obstacles, grasp.opening):
                 return grasp, path
         return None
+
+    def _fresh_first(self, found: list[grasps.Grasp]) -> list[grasps.Grasp]:
+        """Order grasps: those of parts that never failed first, and of one that did each time another grasp."""
+        of_slot: dict[int, list[grasps.Grasp]] = {}
+        for grasp in found:
+            of_slot.setdefault(grasp.slot, []).append(grasp)
+        ranked = []
+        for order, (slot, theirs) in enumerate(of_slot.items()):
+            failures = self.failed.get(slot, 0)
+            ranked += [((failures, (k - failures) % len(theirs), order), g) for k, g in enumerate(theirs)]
+        return [grasp for _, grasp in sorted(ranked, key=lambda entry: entry[0])]
 
     def _cavity(self) -> grasps.Cavity:
         (length, width), floor, rim = cavity(self.kind)
@@ -285,19 +339,34 @@ class _Arm:
         """Nothing can be grasped: draw a part away from the wall, then look again."""
         there = np.flatnonzero(self.parts[:, 0] == IN_TOTE)
         index = (self.parts[there, 1] * SIZES + self.parts[there, 2]).astype(np.int64)
-        found = grasps.nudge(index, self.parts[there, 3:6], self.parts[there, 6:10], there, self._cavity())
+        found = grasps.nudge(index, self.parts[there, 3:6], self.parts[there, 6:10], there, self._cavity(), self.drags)
         if found is None:
             yield from self._follow(self._line(self._raised(self._travel)))
             self.nudged = MOST_NUDGES  # there is nothing to draw at either
             return
+        self.drags += 1
         start, end = found
         self.opening = 0.0
         yaw = grasps.drag_yaw(start, end)
-        yield from self._follow(self._hop(self.motion.at(start, yaw, self.tool), self._travel))
+        touching = self.motion.at(start, yaw, self.tool)
+        above = touching.copy()
+        above[HEIGHT] += ABOVE
+        # Gently: a part that is hit at its edge flies out of the tote.
+        yield from self._follow(self._hop(above, self._travel))
+        yield from self._follow(self._line(touching, CAREFUL), until=lambda: self._held_up() > STANDS)
         yield from self._wait(LAG)
-        yield from self._follow(self._line(self.motion.at(end, yaw, self.tool), 0.3))
+        # What stands higher than expected is not pressed on any harder.
+        aside = self.motion.at(end, yaw, self.tool)
+        aside[HEIGHT] = max(aside[HEIGHT], self.tool[HEIGHT] + self._held_up() - grasps.PRESS)
+        yield from self._follow(self._line(aside, CAREFUL))
         yield from self._follow(self._line(self._raised(self._travel)))
         self.opening = STROKE
+
+    def _held_up(self) -> float:
+        """Return how far above where they were sent the fingertips are [m]."""
+        position, rotation = self.motion.kinematics.flange_pose(self._state[None, :6])
+        tip = position[0, 2] + LENGTH * rotation[0, 2, 2] + self.layout.base_height
+        return float(tip - self.tool[HEIGHT])
 
     def _look(self) -> Script:
         """Hold the camera over the tote until it has seen the whole floor."""
@@ -388,7 +457,7 @@ class _Arm:
             yield from self._suck_side(towards)
         else:
             yield from self._pinch_rim()
-        held = self.holding or (self.opening == 0.0 and self.fingers > HELD)
+        held = self.holding or self.pinching
         if not held:
             self.suction, self.opening = False, STROKE if self.kind != FOLDING else 0.0
             yield from self._wait(OPEN_PERIODS)
@@ -506,7 +575,7 @@ class _Arm:
         yield from self._let_go()
 
     def _lost_tote(self) -> bool:
-        return not self.holding and not (self.opening == 0.0 and self.fingers > HELD)
+        return not self.holding and not self.pinching
 
     def _let_go(self) -> Script:
         pinched = not self.suction

@@ -44,6 +44,7 @@ MOST_SQUEEZE = 0.30  # length of the mean of both sides' normals: beyond, the pa
 
 FINGERTIPS = (FINGER_THICKNESS, FINGER_PAD[1] / 2)  # half extents of the closed fingertips [m]
 PUSH = 0.050  # length of a drag [m]
+DRAGS = 5  # so many different ones are tried in turn
 PRESS = 0.002  # [m] how far below the surface the tips of a drag are sent
 
 _STEP = 0.005  # height of a slice of a part [m]
@@ -98,14 +99,17 @@ def grasps(
     return _best(there, lines, slots, count)
 
 
-def nudge(index: Array, position: Array, quaternion: Array, slots: Array, cavity: Cavity) -> tuple[Array, Array] | None:
+def nudge(
+    index: Array, position: Array, quaternion: Array, slots: Array, cavity: Cavity, turn: int = 0
+) -> tuple[Array, Array] | None:
     """Return start and end (3,) of the closed fingertips [m] for a drag that makes room, or None; arguments as above.
 
     The tips touch a part from above, pressed on by `PRESS`, and draw it straight towards the tote's middle. Its
-    heading is that of `drag_yaw`. The part that finds most room there is chosen.
+    heading is that of `drag_yaw`. The part that finds most room there is chosen; with `turn` the next best ones are, in
+    turn, since a drag that did not help will not help again.
     """
     there = clutter(index, position, quaternion, slots, cavity)
-    return None if there is None else _best_drag(there)
+    return None if there is None else _best_drag(there, turn)
 
 
 def drag_yaw(start: Array, end: Array) -> float:
@@ -325,7 +329,7 @@ def _best(there: Clutter, lines: Lines, slots: Array, count: int) -> list[Grasp]
 # ---- drags ----------------------------------------------------------------------------------------------------------
 
 
-def _best_drag(there: Clutter) -> tuple[Array, Array] | None:
+def _best_drag(there: Clutter, turn: int) -> tuple[Array, Array] | None:
     part, point = np.nonzero(there.normals[2][:, ::_DRAG_POINTS] > 0.9)
     x, y, z = (v[part, _DRAG_POINTS * point] for v in there.points)
     angle = np.arange(8) * (np.pi / 4)
@@ -355,7 +359,11 @@ def _best_drag(there: Clutter) -> tuple[Array, Array] | None:
         blocked |= there.others(own, at_x, at_y) > z + 0.002
     reach = np.sqrt((lines.x - there.center[lines.part, 0]) ** 2 + (lines.y - there.center[lines.part, 1]) ** 2)
     score = lines.quality - 0.3 * blocked.sum(1) / blocked.shape[1] - reach - 0.3 * there.covered[lines.part]
-    i = int(np.argmax(score))
+    way = lines.part * 8 + np.rint(np.arctan2(-lines.sin, lines.cos) / (np.pi / 4)).astype(np.int64)
+    order = np.argsort(-score, kind="stable")
+    _, first = np.unique(way[order], return_index=True)
+    best = order[np.sort(first)][:DRAGS]
+    i = int(best[turn % len(best)])
     tips = np.array([[lines.x[i], lines.y[i], lines.tip[i]]] * 2)
     tips[1, :2] += PUSH * np.array([-lines.sin[i], lines.cos[i]])
     start, end = rotate(yaw_quaternion(np.array(there.cavity.yaw)), tips) + np.array(

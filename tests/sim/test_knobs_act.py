@@ -45,6 +45,8 @@ ACTS_ON = {
     "arm.armature": {"dof_armature", "dof_invweight0"},
     "arm.stiffness": {"actuator_gainprm", "actuator_biasprm"},
     "arm.servo_damping": {"actuator_biasprm"},
+    "tool.mass": {"body_mass", "body_inertia"},
+    "tool.center_of_mass": {"body_ipos"},
     "pallet.color": {"mat_rgba"},
     "pallet.texture": {"mat_texid"},
     "floor.color": {"mat_rgba"},
@@ -59,6 +61,14 @@ ACTS_ON = {
 }
 
 
+ONLY_ON = {
+    "arm.latency": "servo.latency",
+    "arm.servo_filter": "servo.filter",
+    "arm.stribeck": "stribeck",
+    "arm.stribeck_velocity": "stribeck_velocity",
+}
+
+
 def effects(cell: Cell) -> dict[str, np.ndarray]:
     """Return copies of all that rows are written to: the world's model, suction and servo."""
     model: mujoco.MjModel = cell.worlds.model(0)  # type: ignore[attr-defined]
@@ -69,7 +79,8 @@ def effects(cell: Cell) -> dict[str, np.ndarray]:
             found[name] = value.copy()
     for name in ("half_size", "max_force", "max_moment", "friction"):
         found[f"suction.{name}"] = getattr(cell.suction, name).copy()
-    found["servo.latency"] = cell.servo.latency.copy()
+    found["servo.latency"], found["servo.filter"] = cell.servo.latency.copy(), cell.servo.filter.copy()
+    found["stribeck"], found["stribeck_velocity"] = cell.stribeck.copy(), cell.stribeck_velocity.copy()
     return found
 
 
@@ -101,8 +112,8 @@ def test_every_knob_acts(lab: Lab, nominal: dict[str, np.ndarray], name: str) ->
     assert ACTS_ON.get(name, set()) <= set(changed)
     if name in ("suction.max_force", "suction.max_moment", "suction.friction"):
         assert set(changed) == {name}
-    elif name == "arm.latency":
-        assert set(changed) == {"servo.latency"}
+    elif name in ONLY_ON:
+        assert set(changed) == {ONLY_ON[name]}
     else:
         assert name in ACTS_ON
 
@@ -302,3 +313,37 @@ def test_the_arm_follows_its_knobs(lab: Lab) -> None:
     assert moved[2] < 0.99 * moved[0]
     lab.run(cell, 15, joints=target)
     np.testing.assert_allclose(cell.joints(np.arange(3))[0], target, atol=1e-3)
+
+
+def test_joints_stick_under_stribeck_friction(lab: Lab) -> None:
+    """A small step: with more friction at standstill the elbow is later."""
+    stuck, left = np.zeros(6), []
+    stuck[2] = 2.0
+    for stribeck in (np.zeros(6), stuck):
+        cell = lab.cell(lab.rows(1, arm__stribeck=stribeck, arm__stiffness=np.full(6, 0.5)))
+        ids, target = np.arange(1), cell.home.copy()[None]
+        target[0, 2] += 0.002
+        for _ in range(3):
+            cell.advance(target, np.zeros(1, bool), ids)
+        left.append(target[0, 2] - cell.joints(ids)[0][0, 2])
+    assert left[1] > 1.3 * left[0] > 0.0
+
+
+def test_a_tool_heavier_than_stated_sinks(lab: Lab) -> None:
+    """The controller carries the stated weight; the rest is carried by the servos' stiffness."""
+    lows = []
+    for mass, shift in ((1.0, 0.0), (1.5, 0.0), (1.0, 0.03)):
+        cell = lab.cell(lab.rows(1, tool__mass=np.array(mass), tool__center_of_mass=np.array([shift, 0.0, 0.0]),
+                                 arm__friction=np.zeros(6)))  # fmt: skip
+        ids = np.arange(1)
+        for _ in range(20):
+            cell.advance(cell.home[None], np.zeros(1, bool), ids)
+        lows.append(cell.joints(ids)[0][0] - cell.home)
+    assert np.abs(lows[0]).max() < 1e-5
+    stiffness = np.array([j.stiffness for j in cell.scene.scene.arm.body.joints()])
+    # The elbow carries half the tool's mass more, at its horizontal distance from the elbow's axis.
+    anchor, com = (a[0] for a in (cell.worlds.joint_anchor, cell.worlds.xpos))
+    lever = com[cell.scene.tool_body, :2] - anchor[cell.scene.joints[2], :2]
+    extra = 0.5 * cell.scene.model.body_mass[cell.scene.tool_body] * 9.81 * np.sqrt((lever**2).sum())
+    assert np.isclose(abs(lows[1][2]) * stiffness[2], extra, rtol=0.1)
+    assert np.abs(lows[2]).max() > 1e-5

@@ -109,3 +109,21 @@ def test_a_held_target_is_reached() -> None:
         out = commands(targets, latency)
         assert (out[-1] == targets[-1]).all()
     assert (commands(np.tile(HOME, (5, 1))) == HOME).all()
+
+
+def test_the_filter_lags_as_a_first_order_lag_does() -> None:
+    servo = Servo(ARM, 1, PERIOD, SUBSTEPS)
+    servo.filter[:] = 0.03
+    servo.reset(HOME[None], IDS)
+    plain, out = commands(gentle()), []
+    for target in gentle():
+        servo.command(target[None], IDS)
+        out += [servo.samples(first, 5, IDS)[0] for first in range(0, SUBSTEPS, 5)]
+    smooth = np.concatenate(out)
+    # The exact lag, step by step: y' = (u - y) / T with u held over a step.
+    expected, y = np.empty_like(plain), HOME.copy()
+    for k, u in enumerate(plain):
+        y = u + (y - u) * np.exp(-DT / 0.03)
+        expected[k] = y
+    np.testing.assert_allclose(smooth, expected, atol=1e-12)
+    assert np.abs(smooth - plain).max() > 1e-3

@@ -85,6 +85,8 @@ def effects(cell: Cell, task: ToteBreakdown, world: int) -> dict[str, np.ndarray
                  "pile_yaw", "test_direction", "noise"):  # fmt: skip
         found[f"task.{name}"] = np.array(getattr(task, name)[world])
     found["servo.latency"], found["stated"] = cell.servo.latency[world : world + 1].copy(), cell.stated_mass[world]
+    found["servo.filter"] = cell.servo.filter[world : world + 1].copy()
+    found["stribeck"], found["stribeck_velocity"] = cell.stribeck[world], cell.stribeck_velocity[world : world + 1]
     found["start"] = cell.worlds.qpos[world].copy()
     return found
 
