@@ -14,6 +14,8 @@ COMMANDS = {
     "generate": "draw a table of variants, make them ready to run, render a contact sheet",
     "rollout": "run a policy over variants in parallel worlds, write a dataset; --resume, --replay",
     "evaluate": "success with confidence intervals, failures by cause and knob",
+    "identify": "finds a robot's row of knobs, from its motion or its logs; writes a calibration and a page",
+    "validate": "the same trials in simulation and on a robot, side by side; --resume",
     "view": "a page with a dataset's videos, plots and knobs",
     "proxy": "meshes become assets with a collision proxy that passed the gate; a page shows both",
     "demo": "all of it once, small, in a few minutes",
@@ -33,6 +35,14 @@ EXAMPLES = {
         "palletlab evaluate count=20 robot=ur10e",
         "palletlab evaluate dataset=outputs/rollout/2026-01-31_12-00-00/dataset",
     ),
+    "identify": (
+        "palletlab identify robot=ur robot.host=192.168.1.10",
+        "palletlab identify robot=ur robot.host=127.0.0.2 move=true stages=[delay,joints]",
+    ),
+    "validate": (
+        "palletlab validate robot=ur robot.host=127.0.0.2 variation=calibration.yaml count=20",
+        "palletlab validate robot=sim policies=[expert,expert-careful] count=4 robot.knobs.suction.max_force=350",
+    ),
     "view": (
         "palletlab view outputs/rollout/2026-01-31_12-00-00/dataset",
         "palletlab view outputs/demo/2026-01-31_12-00-00/dataset episodes=[0,3]",
@@ -44,7 +54,7 @@ EXAMPLES = {
     "demo": ("palletlab demo", "palletlab demo order=orders.json order_name=00100408 count=2"),
 }
 
-FLAGS = {"rollout": ("--resume", "--replay")}
+FLAGS = {"rollout": ("--resume", "--replay"), "validate": ("--resume",)}
 
 
 def usage() -> str:
@@ -72,6 +82,11 @@ def command_usage(name: str) -> str:
         lines += [
             "--resume FOLDER   go on with an interrupted run",
             "--replay DATASET  re-simulate episode=N (or all) and compare",
+        ]
+    if name == "validate":
+        lines += [
+            "robot=sim|ur      what the trials run on, conf/robot/<name>.yaml; robot.host=, robot.tcp_speed=, ...",
+            "--resume FOLDER   go on with an interrupted session; robot.* may be given anew",
         ]
     lines += ["", "examples:", *(f"  {example}" for example in EXAMPLES[name])]
     return "\n".join(lines)

@@ -137,10 +137,10 @@ class Cell:
             carrying = self.suction.state.held[ids] != FREE
             if carrying.any():
                 command[carrying, :, : len(self.home)] += self._payload_compensation(ids[carrying])[:, None, :]
-            self._set_friction(ids)
+            self.set_friction(ids)
             self.suction.update(self.worlds.step(command, ids, self.chunk), ids)
 
-    def _set_friction(self, ids: np.ndarray) -> None:
+    def set_friction(self, ids: np.ndarray) -> None:
         """Raise the Coulomb friction of slow joints (Stribeck: exponential in the square of the speed)."""
         ids = ids[self.stribeck[ids].any(1)]
         if len(ids):

@@ -1,12 +1,14 @@
 """`palletlab demo`: variants, rollouts, a dataset, an evaluation, and a page about it all; of both tasks.
 
 First comes the task that the settings name, by default palletizing an order, then the smaller part that `also` says, in
-a folder inside the first one's. The pages link to each other.
+a folder inside the first one's. The pages link to each other. Last, an arm is identified: a stand-in, not hardware.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import os
 import time
 from collections.abc import Mapping
@@ -16,20 +18,25 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
+from assets.errors import InputError
 from palletlab import config as settings
 from palletlab.commands.evaluate import say
 from palletlab.commands.generate import SHEET_COLUMNS, SHEET_MOST, say_rows, sheet_of, write_variants
+from palletlab.commands.identify import run as identify
 from palletlab.commands.rollout import go
 from palletlab.orders import Planned
 from palletlab.report import demo_page, png_bytes
 from palletlab.run_folder import run_folder, write_result
 from sim.knobs import Rows
+from sim2real.standin.launch import launched
 from tasks.dataset.reader import open_dataset
 from tasks.durable import write_file
 from tasks.evaluation import evaluate
 from tasks.simulation import Settings
 
 PAGE = "demo.html"
+ARM = "arm"  # folder of the identification
+STAND_IN = "127.0.0.83"  # a loopback address that nothing else is likely to use
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +75,7 @@ def run(arguments: list[str]) -> int:
             part.config.out = str(places[number])
             with run_folder("demo", part.config) as place:
                 results.append(_show(console, part, place, _links(parts, places, number)))
+        identified = _identify(console, folder, configs[0])
     for result in results:
         say(console, result)
     console.print(f"\nThat took {time.monotonic() - began:.0f} s. Everything is in {folder}:", highlight=False)
@@ -78,6 +86,7 @@ def run(arguments: list[str]) -> int:
         *([("plan.json", "where each carton stands")] if parts[0].planned is not None else []),
         ("result.json", "the figures"),
         *((part.scene.task, f"the same for {part.title.lower()}") for part in parts[1:]),
+        *([(ARM, "a stand-in arm identified: its curves beside the model's, before and after")] if identified else []),
     ):
         console.print(f"  {folder / name}  {what}", highlight=False, soft_wrap=True)
     console.print("\nTry next:", highlight=False)
@@ -85,6 +94,25 @@ def run(arguments: list[str]) -> int:
         for command in _commands(part, place):
             console.print(f"  {command}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _identify(console: Console, folder: Path, config: DictConfig) -> bool:
+    """Identify a stand-in arm's joints in a few seconds of motion; say whether that was possible here."""
+    if config.identify is None:
+        return False
+    try:
+        # What it prints is on its page, too: here the tasks' figures come next.
+        with (
+            console.status("identifying a stand-in arm"),
+            launched(STAND_IN, seed=settings.whole(config, "seed", 0)),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            told = [f"robot.host={STAND_IN}", "robot.log=''", "move=true", f"out={folder / ARM}"]
+            identify([*map(str, config.identify), *told])
+    except InputError as error:
+        console.print(f"no identification: {error}", highlight=False, soft_wrap=True)
+        return False
+    return True
 
 
 def _part(config: DictConfig) -> Part:
