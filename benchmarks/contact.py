@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.common import Figure, arguments, publish, sized
 from benchmarks.plant_robot import PlantRobot
 from sim2real.identify.contact import ContactResult, identify_contact, plan_contact, run_contact
+from sim2real.identify.contact_plan import KINDS
 from sim2real.limits import Limits
 from sim2real.recording import Recording
 from sim2real.robot import RATE
@@ -74,12 +75,12 @@ class Scored:
     fitting: float
 
 
-def score(seed: int, structure: str, kinds: tuple[str, ...] | None = None) -> Scored:
+def score(seed: int, structure: str, kinds: tuple[str, ...] = KINDS) -> Scored:
     """Identify a stand-in, then open the seal."""
     sealed = Sealed.draw(seed, structure)
     robot = MeasuredRobot(Cell(ARM, sealed))
     began = time.perf_counter()
-    plan = plan_contact(ARM, robot.limits, Places(), **({"kinds": kinds} if kinds else {}))
+    plan = plan_contact(ARM, robot.limits, Places(), kinds)
     evidence = run_contact(plan, robot, CellClient(robot.cell.ask))  # pyright: ignore[reportArgumentType]
     measured = time.perf_counter()
     result = identify_contact(evidence, plan, ARM)
@@ -133,7 +134,7 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
     parser: argparse.ArgumentParser = arguments("contact", "Identification of contact on sealed stand-ins.")
     given = parser.parse_args(arguments_given)
     count = sized(given, 10, 2, 1)
-    kinds = ("tilt", "push") if given.tiny else None
+    kinds = ("tilt", "push") if given.tiny else KINDS
     scores = []
     for structure in ("contained", "richer"):
         for seed in range(FIRST_SEED, FIRST_SEED + count):

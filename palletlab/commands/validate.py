@@ -17,6 +17,7 @@ from rich.table import Table
 
 from assets.errors import InputError, unknown
 from palletlab import config as settings
+from palletlab.robots import chosen_robot
 from palletlab.run_folder import run_folder, write_result
 from palletlab.validation_page import validation_page
 from sim.knobs import Rows
@@ -31,7 +32,6 @@ from tasks.simulation import Settings
 CALIBRATION = "calibration.yaml"  # the session's own copy
 VARIANTS = "variants.parquet"
 PAGE = "validation.html"
-ROBOTS = settings.CONF / "robot"
 
 
 def run(arguments: list[str]) -> int:
@@ -116,16 +116,7 @@ def _load(arguments: list[str]) -> DictConfig:
 
     Where the arm stands (`robot.base_height`, ...) belongs to the task's layout.
     """
-    name, own, rest = "sim", [], []
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key == "robot":
-            name = value
-        elif key.startswith("robot.") and key.removeprefix("robot.") not in _layout_fields():
-            own.append(argument.removeprefix("robot."))
-        else:
-            rest.append(argument)
-    robot = _robot(name, own)
+    robot, rest = chosen_robot(arguments, "sim", others=_layout_fields().__contains__)
     config = settings.load("validate", [*rest, f"robot={robot['arm']}"])
     config.on = robot
     if config.task.name != "palletizing":
@@ -137,20 +128,6 @@ def _load(arguments: list[str]) -> DictConfig:
 
 def _layout_fields() -> set[str]:
     return {field.name for field in dataclasses.fields(Settings().layout)} - {"robot"}
-
-
-def _robot(name: str, overrides: list[str]) -> dict[str, Any]:
-    """Return the settings of conf/robot/<name>.yaml with the overrides."""
-    known = {path.stem: path for path in sorted(ROBOTS.glob("*.yaml"))}
-    if name not in known:
-        raise unknown("robot to validate on", name, known)
-    try:
-        made = OmegaConf.merge(OmegaConf.load(known[name]), OmegaConf.from_dotlist(overrides))
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"robot: {str(error).splitlines()[0]}") from None
-    values = OmegaConf.to_container(made)
-    assert isinstance(values, dict)
-    return {str(k): v for k, v in values.items()}
 
 
 def _resumed(arguments: list[str]) -> tuple[Path, DictConfig]:

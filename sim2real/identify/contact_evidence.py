@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,7 @@ from sim2real.sidechannel import CellClient, Slide
 STAND = 0.8  # [s] for the arm to come to rest
 EVACUATE = 1.0  # [s] that the cups draw before they are pulled at
 CONTROL_PERIOD = 0.1  # [s] of `Robot.act`
+QUIET = 0.5  # [s] of the clock after the last action: only then does a real arm's servo loop take a motion
 LEAST_MOVED = 0.5  # of a push's travel that the carton must have gone
 Progress = Callable[[str], None]
 
@@ -99,6 +101,7 @@ def _pump(robot: Robot, joints: np.ndarray, on: bool, seconds: float) -> None:
     action = {f"joint{i}.position": float(q) for i, q in enumerate(joints)} | {"suction": float(on)}
     for _ in range(round(seconds / CONTROL_PERIOD)):
         robot.act(action)
+    time.sleep(QUIET)
 
 
 def driven(recording: Recording) -> tuple[np.ndarray, np.ndarray]:

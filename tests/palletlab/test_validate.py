@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from palletlab import cli
+from palletlab import robots as chosen
 from palletlab.commands import validate
 from palletlab.validation_page import validation_page
 
@@ -27,7 +28,7 @@ def robots(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     folder = tmp_path_factory.mktemp("robots")
     (folder / "sim.yaml").write_text("kind: sim\narm: ur20\nknobs: {}\n")
     (folder / "ur.yaml").write_text("kind: ur\narm: ur20\nhost: 127.0.0.99\n")
-    monkeypatch.setattr(validate, "ROBOTS", folder)
+    monkeypatch.setattr(chosen, "ROBOTS", folder)
     return folder
 
 
@@ -44,7 +45,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ("arguments", "says"),
     [
         (["cuont=3"], "did you mean count"),
-        (["robot=urr"], "unknown robot to validate on 'urr': did you mean 'ur'"),
+        (["robot=urr"], "unknown robot 'urr': did you mean 'ur'"),
         (["robot=ur"], "127.0.0.99:30100 does not answer"),
         (["robot=sim", "robot.arm=ur21"], "did you mean 'ur20'"),
         (["robot.tcp_sped=1"], "did you mean 'tcp_speed'"),
@@ -142,8 +143,8 @@ def test_a_small_session_on_a_calibration(tmp_path: Path, capsys: pytest.Capture
 def test_a_killed_session_goes_on_where_it_stood(tmp_path: Path, robots: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     program = (
-        "import sys, pathlib; from palletlab.commands import validate; from palletlab import cli; "
-        f"validate.ROBOTS = pathlib.Path({str(robots)!r}); sys.exit(cli.run(sys.argv[1:]))"
+        "import sys, pathlib; from palletlab import cli, robots; "
+        f"robots.ROBOTS = pathlib.Path({str(robots)!r}); sys.exit(cli.run(sys.argv[1:]))"
     )
     start = [sys.executable, "-c", program, "validate"]
     assert cli.run(["validate", *SMALL, f"out={whole}"]) == 0
