@@ -17,7 +17,7 @@ Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 Settings = TypeVar("Settings")
 
 # Wide enough for either arm at full stretch; downwards to the floor under the lowest column that a cell may have.
-OPEN_BOX: Box = ((-2.2, -2.2, -0.2), (2.2, 2.2, 2.6))
+OPEN_BOX: Box = ((-2.2, -2.2, -0.75), (2.2, 2.2, 2.6))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import dataclasses
 import io
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,7 @@ def _identify(console: Console, folder: Path, config: DictConfig) -> bool:
     """Identify a stand-in arm's joints in a few seconds of motion; say whether that was possible here."""
     if config.identify is None:
         return False
+    told = [*map(str, config.identify), f"robot.host={STAND_IN}", "robot.log=''", "move=true", f"out={folder / ARM}"]
     try:
         # What it prints is on its page, too: here the tasks' figures come next.
         with (
@@ -107,12 +108,22 @@ def _identify(console: Console, folder: Path, config: DictConfig) -> bool:
             launched(STAND_IN, seed=settings.whole(config, "seed", 0)),
             contextlib.redirect_stdout(io.StringIO()),
         ):
-            told = [f"robot.host={STAND_IN}", "robot.log=''", "move=true", f"out={folder / ARM}"]
-            identify([*map(str, config.identify), *told])
+            _patiently(lambda: identify(told))
     except InputError as error:
         console.print(f"no identification: {error}", highlight=False, soft_wrap=True)
         return False
     return True
+
+
+def _patiently(work: Callable[[], object], tries: int = 3) -> None:
+    """Do it again where it fails: the arm is stopped when this computer is too busy to watch it, and that may pass."""
+    for left in reversed(range(tries)):
+        try:
+            work()
+            return
+        except InputError:
+            if not left:
+                raise
 
 
 def _part(config: DictConfig) -> Part:

@@ -13,7 +13,7 @@ from sim2real.recording import Recording
 from sim2real.standin.launch import launched
 from tasks.simulation import Settings
 
-HOST = "127.0.0.84"
+HOST = "127.0.7.84"
 
 
 def recording(path: Path, arm: str = "ur20", rows: int = 1000) -> str:

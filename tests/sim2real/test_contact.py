@@ -1,4 +1,5 @@
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -265,3 +266,24 @@ def test_the_result_is_a_calibration_that_variations_draw_from(tmp_path):
     assert again.evidence["suction.friction"].status == ["kept at prior"]
     assert again.verdict["contact"] == "something is strange"
     assert again.knobs["suction.friction"] == pytest.approx(float(KNOBS.nominal("suction.friction")))
+
+
+def test_a_motion_waits_until_the_last_action_is_over():
+    """A real arm's servo loop refuses a motion while an action is still being carried out."""
+
+    class Busy(MeasuredRobot):
+        acted = -1.0
+
+        def act(self, action):
+            self.acted = time.monotonic()
+            return super().act(action)
+
+        def play(self, targets, rate=500.0):
+            assert time.monotonic() - self.acted > 0.3
+            return super().play(targets, rate)
+
+    robot = Busy(Cell("ur20", Sealed.draw(3)))
+    plan = plan_contact("ur20", robot.limits, Places(), kinds=("pull",))
+    one = dataclasses.replace(plan, experiments=plan.experiments[:1])
+    evidence = run_contact(one, robot, CellClient(robot.cell.ask))
+    assert evidence[0].recording is not None

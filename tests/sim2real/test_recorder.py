@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from standin_lab import some_host
 
 from assets.errors import InputError
 from sim2real.log import Log
@@ -19,7 +20,7 @@ from sim2real.recorder import Recorder, check_registers
 from sim2real.recording import Recording
 from sim2real.standin.launch import ROOT, Standin, launched
 
-HOST = "127.0.0.41"
+HOST = some_host(41)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,9 @@ def test_a_target_in_memory_holds_until_the_next(recorder: Recorder) -> None:
     recorder.command((0.1,) * 6, None)
     time.sleep(0.1)
     kept = recorder.kept("x", "ur20")
-    assert set(np.unique(kept.requested)) == {0.0, 0.1}
+    known = np.isfinite(kept.requested)  # on a busy machine a row or two come in before the first target
+    assert set(np.unique(kept.requested[known])) == {0.0, 0.1}
+    assert known[20:].all()
     assert 20 < (kept.requested[:, 0] == 0.0).sum() < len(kept) - 20
     assert np.isnan(kept.sent).all()
 

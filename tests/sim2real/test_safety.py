@@ -150,7 +150,7 @@ class TestApproach:
 
     def test_a_pose_out_of_bounds_is_refused(self) -> None:
         with pytest.raises(InputError, match="the way to the first pose would bring"):
-            approach_path(HOME, HOME + np.array([0, 2.2, 0, 0, 0, 0]), limits(), RATE)
+            approach_path(HOME, HOME + np.array([0, 2.2, 0, 0, 0, 0]), limits(box=((-2, -2, -0.2), (2, 2, 2))), RATE)
         with pytest.raises(InputError, match="six finite"):
             approach_path(HOME, HOME[:5], limits(), RATE)
 

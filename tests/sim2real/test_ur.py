@@ -18,17 +18,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from standin_lab import some_host
 
 from assets.errors import InputError
 from benchmarks.faults import FAULTS, make, provoke_patiently, recover, stopped_for_safety
 from sim2real.log import Log
+from sim2real.recorder import check_registers
 from sim2real.recording import Recording
 from sim2real.robot import JOINT_TARGETS, robot_named
 from sim2real.safety import State
 from sim2real.standin.launch import ROOT, Standin, launched
 from sim2real.ur import UrRobot, UrSettings
 
-HOST = "127.0.0.42"
+HOST = some_host(42)
 STOPPED_WITHIN = 100.0  # [ms] of seeing a fault
 EVERY_TIME = ("frozen state", "protective stop", "disconnect")  # a stop by us, by the controller, and past ur-rtde
 BUSY = ("held up", "no longer runs", "no state of the robot", "ms late", "did not take a target")
@@ -423,6 +425,9 @@ class TestBadInput:
         # The library is imported by a child; a module of its name that fails stands in for one that is missing.
         (tmp_path / "rtde_control.py").write_text("raise ImportError\n")
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        patience = time.monotonic() + 5.0  # the client of the test before may still be going
+        while check_registers(standin.host) and time.monotonic() < patience:
+            time.sleep(0.1)
         refused(r"ur_rtde is missing: pip install 'palletlab\[ur\]'")
 
     def test_nothing_before_connecting(self) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from standin_lab import some_host
 from trial_rows import SETTINGS, small, small_rows
 
 from assets.errors import InputError
@@ -14,7 +15,7 @@ from sim2real.validate.simulated import run_all
 from sim2real.validate.trials import Trial
 from tasks.simulation import Simulation
 
-HOST = "127.0.0.63"
+HOST = some_host(63)
 BOX = [[-2.2, -2.2, -0.75], [2.2, 2.2, 2.6]]
 
 
