@@ -77,7 +77,7 @@ def test_a_stand_in_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert result["source"] == "stand-in, not hardware"
     assert result["errors"]["held-out after"] < 0.02 * result["errors"]["held-out before"]
     assert "stand-in, not hardware" in (out / "identification.html").read_text()
-    rollout = ["generate", "count=1", "render=false", f"variation={out / 'calibration.yaml'}", f"out={tmp_path / 'g'}"]
+    rollout = ["generate", "count=1", f"variation={out / 'calibration.yaml'}", f"out={tmp_path / 'g'}"]
     assert cli.run([*rollout, "task.slots=3", "variation.carton.count=2"]) == 0
     assert (tmp_path / "g" / "variants.parquet").is_file()
     knobs = Settings().knobs
