@@ -66,7 +66,7 @@ class SideChannel:
         self._socket.settimeout(timeout)
         self._lines = self._socket.makefile("rb")
 
-    def ask(self, name: str, **message: Any) -> dict[str, Any]:
+    def ask(self, name: str, /, **message: Any) -> dict[str, Any]:
         """Ask and return the answer without its `ok`.
 
         Raises:

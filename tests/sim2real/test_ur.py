@@ -115,7 +115,8 @@ def test_a_dry_run_moves_nothing_and_does_all_else(robot: UrRobot) -> None:
     with pytest.raises(InputError, match="tool or elbow"):
         robot.play(swing(held(robot), 0.4))
     time.sleep(0.3)
-    np.testing.assert_allclose(positions(robot), before, atol=2e-4)
+    # The motion asked for is 50 mrad; an arm that an earlier test has moved still creeps by some 0.2 in its friction.
+    np.testing.assert_allclose(positions(robot), before, atol=1e-3)
     assert robot.observe()["suction.vacuum"] == 0.0
     assert robot.recorder is not None
     assert int(robot.recorder.latest["runtime"]) == 1  # the controller runs no program of ours
