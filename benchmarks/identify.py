@@ -1,9 +1,9 @@
 """Identification of an arm on sealed stand-ins: what comes back, how sure it says to be, how long it takes.
 
 Stand-ins draw what they are like from a seed. Identification sees what their controller reports of three excitation
-motions, and is judged by a fourth and, once that is done, by the unsealed values. Ten are of a structure that our model
-contains, ten have structure that it lacks. The stand-ins run in this process, without sockets, faster than real time;
-they are the same plants that answer on the network, and no hardware.
+motions, and is judged by a fourth, a carton's way from belt to pallet, and, once that is done, by the unsealed values.
+Ten are of a structure that our model contains, ten have structure that it lacks. The stand-ins run in this process,
+without sockets, faster than real time; they are the same plants that answer on the network, and no hardware.
 
 On the first of each, other ways of fitting get the same model, the same data and the same seconds: `mujoco.sysid`'s
 default (`mujoco.minimize.least_squares` on residuals normalized by channel, values in their own units), SciPy's
@@ -23,6 +23,7 @@ import numpy as np
 from assets.arms import arm_named
 from assets.gripper import vacuum_gripper
 from benchmarks.common import Figure, arguments, publish, sized
+from sim2real.identify.carrying import carry
 from sim2real.identify.excitation import Planned, motion
 from sim2real.identify.fit import Problem, compared
 from sim2real.identify.joints import STAGES, Result, identify_joints
@@ -37,7 +38,6 @@ ARM = "ur20"
 TCP_SPEED = 1.0  # [m/s] to which the limit is raised for identification
 BOX = np.array([[-2.2, -2.2, -0.2], [2.2, 2.2, 2.6]])  # [m]
 EXCITATION = (("fourier", 1), ("chirp", 1), ("sweep", 0))
-HELD_OUT = ("fourier", 7)
 FIRST = {"contained": 0, "richer": 0}  # seed of the first stand-in
 RATIOS = ("arm.stiffness", "arm.servo_damping", "arm.damping", "arm.friction", "arm.armature", "tool.mass")
 Array = np.ndarray
@@ -97,9 +97,15 @@ class Case:
         return out
 
 
-def identified(model: ArmModel, motions: Sequence[Planned], structure: str, seed: int) -> Case:
-    """Record the stand-in of a seed, identify it, and break the seal."""
-    sealed = Sealed.draw(seed, structure)
+def all_motions(seconds: float) -> list[Planned]:
+    """Return motions to fit, of so many seconds each, and last the one that judges."""
+    arm = arm_named(ARM)
+    limits = Limits.of(arm, 0.2, TCP_SPEED, BOX)
+    return [*(motion(k, seconds, seed, arm, limits) for k, seed in EXCITATION), carry(arm, limits, 2 * seconds)]
+
+
+def identified(model: ArmModel, motions: Sequence[Planned], sealed: Sealed) -> Case:
+    """Record a stand-in, identify it, and break the seal."""
     *fit, held_out = (recorded(sealed, m) for m in motions)
     began = time.process_time()
     result = identify_joints(fit, [held_out], model=model)
@@ -243,12 +249,9 @@ def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
     given = arguments("identify", "Identification of an arm on sealed stand-ins.").parse_args(words)
     count, seconds = sized(given, 10, 2, 1), sized(given, 8.0, 8.0, 2.5)
-    arm = arm_named(ARM)
-    limits = Limits.of(arm, 0.2, TCP_SPEED, BOX)
-    motions = [motion(kind, seconds, seed, arm, limits) for kind, seed in (*EXCITATION, HELD_OUT)]
-    model = ArmModel(arm, vacuum_gripper())
+    motions, model = all_motions(seconds), ArmModel(arm_named(ARM), vacuum_gripper())
     cases = {
-        structure: [identified(model, motions, structure, first + k) for k in range(count)]
+        structure: [identified(model, motions, Sealed.draw(first + k, structure)) for k in range(count)]
         for structure, first in FIRST.items()
     }
     everything = [case for group in cases.values() for case in group]

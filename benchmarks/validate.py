@@ -1,9 +1,10 @@
 """The point of it all: does what was identified on a robot make the work on that robot better, and predict it?
 
-Stand-ins with poor friction and weak suction are identified: contact and suction, as `palletlab identify` does it, and
-what some cartons weigh; the arm is taken to be nominal. The palletizing expert's pace is chosen by success predicted in
-simulation: once under the calibration, once under the nominal model, each time the fastest of those that do best. Both
-choices, and experts of differing quality, then work on the stand-ins, in this process and without sockets.
+Stand-ins with poor friction and weak suction are identified as `palletlab identify` does it: first the arm, then, with
+its gains known, contact and suction, and what some cartons weigh. The palletizing expert's pace is chosen by success
+predicted in simulation: once under the calibration, once under the nominal model, each time the fastest of those that
+do best. Both choices, and experts of differing quality, then work on the stand-ins, in this process and without
+sockets.
 
 Friction between cartons is drawn from just above what the stability test asks for: below a friction of 0.5 no load, by
 whomever it is stacked, survives 0.5 g, so that the stand-ins' usual poor friction (0.22 to 0.32) leaves nothing to
@@ -25,12 +26,17 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
+from assets.arms import arm_named
+from assets.gripper import vacuum_gripper
 from benchmarks.common import Figure, arguments, publish, sized, variation_with
+from benchmarks.identify import all_motions, identified
 from benchmarks.plant_robot import PlantRobot
 from sim.knobs import Rows
 from sim.variations import Variation, stream
+from sim2real.identify.calibration import calibration_of, merged
 from sim2real.identify.contact import identify_contact, run_contact
 from sim2real.identify.contact_plan import plan_contact
+from sim2real.identify.model import ArmModel
 from sim2real.sidechannel import CellClient, Places
 from sim2real.standin import WHAT
 from sim2real.standin.cell import Cell
@@ -58,6 +64,7 @@ OTHERS = ("expert-offcentre", "expert-careless")
 POLICIES = PACES + OTHERS
 POOR = {"surface.cardboard_cardboard.friction": (0.51, 0.56), "surface.cardboard_wood.friction": (0.51, 0.56)}
 INDISTINCT = 0.05  # predicted success that lies so near the best counts as the same
+SECONDS = 8.0  # of each motion that identifies the arm
 EXPERIMENTS = ("tilt", "pull", "drag", "bend")
 SCORED = (*POOR, "suction.max_force", "suction.max_moment[0]", "suction.max_moment[1]", "suction.friction")
 
@@ -97,7 +104,8 @@ def poor(seed: int, structure: str) -> Sealed:
 def calibrated(sealed: Sealed, rows: Rows) -> tuple[Variation, dict[str, float]]:
     """Identify a stand-in: what was found as a variation, the goods being the trials', and its errors by knob."""
     robot = PlantRobot(Cell(ARM, sealed))
-    plan = plan_contact(ARM, robot.limits, Places(), EXPERIMENTS)
+    joints = identified(ArmModel(arm_named(ARM), vacuum_gripper()), all_motions(SECONDS), sealed).result
+    plan = plan_contact(ARM, robot.limits, Places(), EXPERIMENTS, stiffness=joints.knobs["arm.stiffness"])
     result = identify_contact(run_contact(plan, robot, CellClient(robot.cell.ask)), plan, ARM)
     errors = {}
     for label, estimate in result.estimates.items():
@@ -105,7 +113,7 @@ def calibrated(sealed: Sealed, rows: Rows) -> tuple[Variation, dict[str, float]]
         errors[label] = abs(estimate.value / float(sealed[name][int(index[:-1]) if index else 0]) - 1.0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "calibration.yaml"
-        result.calibration(ARM, WHAT).write(path)
+        merged(calibration_of(joints, []), result.calibration(ARM, WHAT)).write(path)
         found = {"carton.mass_error": weighed(robot, rows), "calibration": str(path)}
         return variation_with("nominal", {**GOODS, **found}), errors
 

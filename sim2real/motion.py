@@ -13,8 +13,8 @@ LOOKS = 41  # poses along the way at which speeds are looked at
 SLOPE, CURVATURE = 1.875, 5.7735
 
 
-def approach_path(start: Array, goal: Array, limits: Limits, rate: float) -> Array:
-    """Return joint targets (k, 6) [rad] at `rate` [Hz] from `start` to `goal`, both (6,), within half of the limits.
+def approach_path(start: Array, goal: Array, limits: Limits, rate: float, share: float = CALM) -> Array:
+    """Return joint targets (k, 6) [rad] at `rate` [Hz] from `start` to `goal`, both (6,), within a share of the limits.
 
     Raises:
         InputError: `goal` is no six numbers, or the way breaks a joint's range or the workspace box.
@@ -26,9 +26,9 @@ def approach_path(start: Array, goal: Array, limits: Limits, rate: float) -> Arr
     way = start + np.linspace(0.0, 1.0, LOOKS)[:, None] * (goal - start)
     length = float(limits.speeds(way, LOOKS - 1.0).max())  # [m] per whole way, of the fastest point where it is fastest
     seconds = max(
-        SLOPE * float((away / limits.velocity).max()) / CALM,
-        SLOPE * length / limits.tcp_speed / CALM,
-        float(np.sqrt(CURVATURE * (away / limits.acceleration).max() / CALM)),
+        SLOPE * float((away / limits.velocity).max()) / share,
+        SLOPE * length / limits.tcp_speed / share,
+        float(np.sqrt(CURVATURE * (away / limits.acceleration).max() / share)),
         0.1,
     )
     x = np.arange(1, int(np.ceil(seconds * rate)) + 1) / np.ceil(seconds * rate)

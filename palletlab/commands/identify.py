@@ -24,7 +24,8 @@ from palletlab.identification_page import elements, identification_page
 from palletlab.robots import chosen_robot
 from palletlab.run_folder import run_folder, write_result
 from sim2real.identify.calibration import CalibrationFile, calibration_of, merged
-from sim2real.identify.excitation import Planned, candidates, motion, plan
+from sim2real.identify.carrying import carry
+from sim2real.identify.excitation import Planned, candidates, plan
 from sim2real.identify.joints import STAGES, Result, gather, identify_joints
 from sim2real.identify.model import ArmModel
 from sim2real.identify.parameters import Parameters
@@ -34,7 +35,6 @@ from tasks.simulation import Settings
 
 CONTACT = "contact"
 CALIBRATION, PAGE, LOGS = "calibration.yaml", "identification.html", "logs"
-HELD_OUT_SEED = 1_000  # over the seed of the motions that are fitted
 
 
 def run(arguments: list[str]) -> int:
@@ -94,7 +94,7 @@ def _from_robot(
     of_arm = [stage for stage in stages if stage in STAGES]
     with console.status("planning"):
         motions, held_out = _motions(robot, config) if of_arm else ([], None)
-        contact = _contact_plan(robot) if CONTACT in stages else None
+        contact = _contact_plan(robot, earlier) if CONTACT in stages else None
     for planned in (*motions, *([held_out] if held_out else ())):
         console.print(
             ("held out: " if planned is held_out else "") + planned.describe(), highlight=False, soft_wrap=True
@@ -120,6 +120,7 @@ def _from_robot(
                     result = _joints(recordings[:-1], recordings[-1:], of_arm, earlier, status.update)
             found = calibration_of(result, paths) if result else None
             if contact:
+                contact = _contact_plan(robot, found or earlier)  # bends are cleaner once the gains are known
                 evidence, calibration = _contact(console, robot, chosen, contact, found or earlier)
                 found = merged(found, calibration) if found else calibration
             assert found is not None
@@ -137,7 +138,7 @@ def _motions(robot: Robot, config: DictConfig) -> tuple[list[Planned], Planned]:
     model = ArmModel(arm, vacuum_gripper())
     chosen = plan(model, Parameters([n for names in STAGES.values() for n in names]),
                   candidates(arm, robot.limits, seconds, seed), count)  # fmt: skip
-    return chosen, motion("fourier", seconds, seed + HELD_OUT_SEED, arm, robot.limits)
+    return chosen, carry(arm, robot.limits, 2 * seconds)
 
 
 def _move(
@@ -168,11 +169,13 @@ def _joints(
     return identify_joints(recordings, held_out, stages, base, says=says)
 
 
-def _contact_plan(robot: Robot) -> Any:
+def _contact_plan(robot: Robot, known: CalibrationFile | None) -> Any:
+    """Plan the experiments, with the servos' gains as they are known."""
     from sim2real.identify.contact import plan_contact
     from sim2real.sidechannel import Places
 
-    return plan_contact(robot.name, robot.limits, Places())
+    gains = known.knobs.get("arm.stiffness") if known else None
+    return plan_contact(robot.name, robot.limits, Places(), stiffness=gains)
 
 
 def _contact(

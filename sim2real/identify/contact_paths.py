@@ -21,8 +21,10 @@ CALM = 0.8  # of the speed limit
 class Paths:
     """Joint paths through points given in the world: tool straight down, one configuration of the arm throughout."""
 
-    def __init__(self, arm: Arm, limits: Limits, places: Places):
+    def __init__(self, arm: Arm, limits: Limits, places: Places, stiffness: np.ndarray):
+        """Plan for an arm whose gains are `stiffness` (6,) times the nominal ones."""
         self.arm, self.limits, self.places = arm, limits, places
+        self._gains = stiffness * [joint.stiffness for joint in arm.joints]
         self._down = np.array([0.0, 0.0, places.base_height])
         x, y, z = places.pallet
         self._home = (x - 0.1, y, z + 0.60, 0.0)
@@ -68,8 +70,8 @@ class Paths:
         """Return joint targets that strain what the tool's tip holds, others that let go again, and the final wrench.
 
         The tip stands still; the targets run ahead of `joints` (6,) by what makes the servos give `wrench` (6,), force
-        [N] and torque [N m] in base axes: growing to it within `TEAR_TIME`, or to what the joints can give. Gains are
-        the nominal ones: what really acted, the flange's sensor says.
+        [N] and torque [N m] in base axes: growing to it within `TEAR_TIME`, or to what the joints can give. What really
+        acted, the flange's sensor says; but with wrong gains, bending also drags, and slips before it peels.
         """
         tick = 1e-6
         moved = joints + tick * np.concatenate([np.zeros((1, 6)), np.eye(6)])
@@ -81,7 +83,7 @@ class Paths:
         allowed = TORQUE_SHARE * np.array([joint.torque_limit for joint in self.arm.joints])
         share = min(1.0, float((allowed / np.maximum(np.abs(torque), 1e-9)).min()))
         torque, wrench = share * torque, share * wrench
-        ahead = torque / np.array([joint.stiffness for joint in self.arm.joints])
+        ahead = torque / self._gains
         x = np.linspace(0.0, 1.0, round(TEAR_TIME * RATE))
         motion = joints + (x * x * (3.0 - 2.0 * x))[:, None] * ahead
         relief = motion[::-RELIEF]

@@ -112,6 +112,7 @@ def plan_contact(
     places: Places,
     kinds: tuple[str, ...] = KINDS,
     greatest_force: float = GREATEST_FORCE,
+    stiffness: np.ndarray | None = None,
 ) -> Plan:
     """Plan the experiments of the given kinds.
 
@@ -122,6 +123,7 @@ def plan_contact(
         kinds: of the experiments, among `KINDS`.
         greatest_force: to which a pull grows if nothing gives way before [N]; drags and bends in proportion. The force
             limit of the robot's own safety has to lie above what the cups bear, or it stops the arm.
+        stiffness: of the joints' servos over the nominal ones (6,), if it has been identified.
 
     Raises:
         InputError: the arm does not reach a place, a motion breaks its limits, or a kind or force that is none.
@@ -131,7 +133,7 @@ def plan_contact(
             raise unknown("kind of contact experiment", kind, KINDS)
     if not 50.0 <= greatest_force <= GREATEST_FORCE:
         raise InputError(f"greatest_force = {greatest_force} N must lie in 50 … {GREATEST_FORCE:g}")
-    paths = Paths(arm_named(arm), limits, places)
+    paths = Paths(arm_named(arm), limits, places, np.ones(6) if stiffness is None else stiffness)
     experiments: list[Experiment] = []
     for on in PAIRS:
         for k, direction in enumerate(DIRECTIONS):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from assets.errors import InputError
+from sim2real.identify.carrying import carry
 from sim2real.identify.excitation import KINDS, candidates, motion, plan
 from sim2real.identify.model import RATE
 from sim2real.identify.parameters import JOINTS, Parameters
@@ -52,3 +53,24 @@ def test_the_most_telling_motions_of_each_kind_come_first() -> None:
     assert {name.split()[0] for name in names[:3]} == {"sweep", "chirp", "fourier"}
     assert still.name not in names
     assert min(c.gain for c in chosen) > 0.0
+
+
+@pytest.mark.parametrize(("tcp_speed", "seconds"), [(0.25, 8.0), (0.25, 16.0), (1.0, 16.0)])
+def test_the_way_of_a_carton_keeps_the_limits_and_goes_up_and_down(tcp_speed: float, seconds: float) -> None:
+    within = limits(tcp_speed)
+    planned = carry(ARM, within, seconds)
+    within.check_path(planned.targets, RATE)
+    assert 0.6 * seconds < planned.seconds <= seconds or tcp_speed == 1.0
+    np.testing.assert_allclose(planned.targets[[0, -1]], np.array([ARM.home, ARM.home]), atol=1e-12)
+    position, rotation = within.kinematics.flange_pose(planned.targets)
+    assert (rotation[:, 2, 2] < -0.95).all(), "the tool points down, about: between stations joints go straight"
+    height = position[:, 2] - position[0, 2]
+    assert height.min() < -0.03
+    assert int((np.diff(np.sign(np.diff(height[np.abs(np.gradient(height)) > 1e-7]))) != 0).sum()) >= 3, "twice down"
+
+
+def test_the_way_of_a_carton_needs_some_room() -> None:
+    box = np.array([[-2.2, -2.2, -0.2], [2.2, 2.2, 2.6]])
+    box[1, 2] = 0.2
+    with pytest.raises(InputError, match=r"no carton's way fits around home, .* outside the workspace box"):
+        carry(ARM, Limits.of(ARM, 0.2, 1.0, box), 8.0)
