@@ -104,7 +104,16 @@ def figures(scores: Sequence[Scored]) -> list[Figure]:
         contained = structure == "contained"
         friction = [abs(e) for s in mine for label, e in s.error.items() if label.startswith("surface.")]
         bar = FRICTION_BAR if contained else None
-        rows.append(Figure(f"{structure}: friction, greatest error", 100 * max(friction), "%", bar, most=True))
+        rows.append(
+            Figure(
+                f"{structure}: friction, greatest error",
+                100 * max(friction),
+                "%",
+                bar,
+                f"of {len(mine)} stand-ins",
+                most=True,
+            )
+        )
         for label in dict.fromkeys(label for s in mine for label in s.error):
             errors = 100 * np.array([abs(s.error[label]) for s in mine if label in s.error])
             rows.append(
@@ -116,7 +125,7 @@ def figures(scores: Sequence[Scored]) -> list[Figure]:
         covered = [value for s in mine for value in s.inside.values()]
         rows.append(
             Figure(f"{structure}: 90 % intervals that hold the sealed value", 100 * float(np.mean(covered)), "%",
-                   None if contained else COVERAGE_BAR)
+                   None if contained else COVERAGE_BAR, f"{len(covered)} values")
         )  # fmt: skip
         said = [any("model" in note for note in s.result.notes) for s in mine]
         rows.append(

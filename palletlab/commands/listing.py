@@ -10,6 +10,7 @@ from rich.table import Table
 from assets.arms import ARMS
 from assets.errors import unknown
 from palletlab.config import options
+from palletlab.robots import ROBOTS
 from tasks.families import FAMILIES, family
 from tasks.random_policy import RandomPolicy
 from tasks.rollout import RANDOM
@@ -39,7 +40,11 @@ def _tables(kind: str, tasks: Sequence[TaskFamily]) -> list[Table]:
     if kind == "robots":
         arms = {name: make() for name, make in ARMS.items()}
         says = {n: f"payload {a.payload:g} kg (tool included), reach {a.reach:g} m" for n, a in arms.items()}
-        return [_table(kind, list(says.items()))]
+        real = {
+            path.stem: path.read_text().splitlines()[0].removeprefix("# ") for path in sorted(ROBOTS.glob("*.yaml"))
+        }
+        title = "robots to identify and to validate on (robot=)"
+        return [_table("arms of the scenes (robot=)", list(says.items())), _table(title, list(real.items()))]
     if kind == "knobs":
         return [_knobs(task) for task in tasks]
     rows = _policy_rows if kind == "policies" else _variation_rows
