@@ -136,6 +136,8 @@ def provoke(host: str, fault: dict[str, Any], after: float, folder: Path) -> Out
 
         mover = threading.Thread(target=move)
         mover.start()
+        while robot.state is not State.RUNNING and mover.is_alive():
+            time.sleep(0.001)
         time.sleep(after)
         made = time.monotonic()
         if robot.state is State.RUNNING:

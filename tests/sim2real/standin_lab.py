@@ -22,6 +22,8 @@ from sim2real.rtde import (
 )
 from sim2real.standin import SIDE_PORT
 
+# What the adapter says when a machine is too busy for its watches of 40 ms.
+BUSY = ("held up", "no longer runs", "no state of the robot", "ms late", "did not take a target")
 READ = ("timestamp", "actual_q", "actual_qd", "target_q", "runtime_state", "safety_status_bits", "robot_mode")
 
 
@@ -100,3 +102,8 @@ def some_host(number: int) -> str:
     """A loopback address that no other test process takes."""
     pid = os.getpid()
     return f"127.{100 + pid % 100}.{1 + pid // 100 % 250}.{number}"
+
+
+def busy(error: Exception) -> bool:
+    """Whether the machine, not the code, made it fail."""
+    return any(words in str(error) for words in BUSY)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from standin_lab import some_host
+from standin_lab import busy, some_host
 
 from assets.errors import InputError
 from benchmarks.faults import FAULTS, make, provoke_patiently, recover, stopped_for_safety
@@ -33,7 +33,6 @@ from sim2real.ur import UrRobot, UrSettings
 HOST = some_host(42)
 STOPPED_WITHIN = 100.0  # [ms] of seeing a fault
 EVERY_TIME = ("frozen state", "protective stop", "disconnect")  # a stop by us, by the controller, and past ur-rtde
-BUSY = ("held up", "no longer runs", "no state of the robot", "ms late", "did not take a target")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +66,7 @@ def patient(test: Callable[..., None]) -> Callable[..., None]:
             try:
                 return test(robot, **more)
             except InputError as error:
-                if not any(words in str(error) for words in BUSY):
+                if not busy(error):
                     raise
             robot.disconnect()
             recover(robot.settings.host, {"name": "none"})
