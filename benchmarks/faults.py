@@ -8,7 +8,6 @@ Between trials the benchmark plays the person who looks at the arm and unlocks i
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import socket
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from assets.arms import arm_named
 from assets.errors import InputError
 from benchmarks.common import Figure, arguments, publish, sized
 from sim2real.log import Log
@@ -126,13 +126,18 @@ def provoke(host: str, fault: dict[str, Any], after: float, folder: Path) -> Out
     try:
         robot.connect()
         robot.arm()
+        robot.approach(np.array(arm_named(robot.settings.arm).home))  # the swings that were cut short add up
         assert robot.loop is not None
         assert robot.recorder is not None
         loop, recorder = robot.loop, robot.recorder
 
+        refused: list[str] = []
+
         def move() -> None:
-            with contextlib.suppress(InputError):
+            try:
                 robot.play(swing(loop.held))
+            except InputError as error:
+                refused.append(str(error))
 
         mover = threading.Thread(target=move)
         mover.start()
@@ -153,7 +158,7 @@ def provoke(host: str, fault: dict[str, Any], after: float, folder: Path) -> Out
         robot.disconnect()
         closing = time.monotonic() - begin
     if seen < made:
-        raise InputError(f"the arm was not moving when it was to fail: {says}")
+        raise InputError(f"the arm was not moving when it was to fail: {' '.join(refused) or says}")
     assert robot.log is not None
     log = Log(robot.log)
     told = [(event, why) for _, event, why in log.events]

@@ -144,10 +144,16 @@ def of_coacd(threshold: float) -> str:
     return f"CoACD {threshold:g}"
 
 
+def cuts(kind: Kind, size: Size) -> tuple[float, ...]:
+    """The thresholds at which CoACD cuts a kind."""
+    finest, fine = size.thresholds
+    return (fine,) if kind.boxes else (finest,)
+
+
 def proxies(kind: Kind, size: Size) -> list[Timed]:
     """All proxies of a kind, cut and measured; what is called ours comes first."""
     pieces = {OURS: list(kind.pieces), HULL: [hull_vertices(kind.mesh.vertices)]}
-    for threshold in size.thresholds[1:] if kind.boxes else size.thresholds[:1]:
+    for threshold in cuts(kind, size):
         pieces[of_coacd(threshold)] = coacd(kind.mesh, threshold)
     pieces[VHACD] = vhacd(kind.mesh, size.voxels)
     gate = Gate(kind.mesh, kind.regions, kind.limits)
@@ -236,7 +242,7 @@ def _gated(proxy: Timed) -> list[str]:
 
 def prepare(kinds: Sequence[Kind], size: Size) -> None:
     """Cut everything that is not in the cache yet, two meshes at once, the goods first."""
-    jobs = [(k.mesh, t) for k in kinds for t in (size.thresholds if k.boxes else size.thresholds[:1])]
+    jobs = [(k.mesh, t) for k in kinds for t in cuts(k, size)]
     with Progress(transient=True) as bar, ThreadPoolExecutor(2) as pool:
         task = bar.add_task("decomposing", total=len(jobs))
         for _ in pool.map(lambda job: coacd(*job), jobs):
