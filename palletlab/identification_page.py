@@ -11,7 +11,7 @@ import numpy as np
 from assets.arms import JOINTS
 from palletlab.page import Page, table, tiles
 from palletlab.plots import line_plot
-from sim2real.identify.calibration import KEPT, CalibrationFile
+from sim2real.identify.calibration import IDENTIFIED, CalibrationFile
 from sim2real.identify.joints import Curve, Result
 
 THIN = 5  # of the recording's rows one in so many is drawn
@@ -79,7 +79,7 @@ def elements(calibration: CalibrationFile) -> list[tuple[str, float, float, floa
         e, flat = calibration.evidence[name], np.asarray(value, np.float64).reshape(-1)
         for k, (v, low, high, status) in enumerate(zip(flat, e.low, e.high, e.status, strict=True)):
             label = name if len(flat) == 1 else f"{name}[{k}]"
-            out.append((label, float(v), low, high, e.stage, status if status == KEPT else ""))
+            out.append((label, float(v), low, high, e.stage, status if status != IDENTIFIED else ""))
     return out
 
 

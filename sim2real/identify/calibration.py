@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sim2real.identify.joints import Result
 
 IDENTIFIED, KEPT = "identified", "kept at prior"
+DOUBTED = "doubtful: fits the motion, but contradicts the equations of motion"
 DIGITS = 9  # significant ones that are written: more than any measurement has
 
 
@@ -34,7 +35,7 @@ class Evidence:
     Attributes:
         stage: which stage of identification it comes from.
         low, high: ends of the 90 % intervals.
-        status: `IDENTIFIED` or `KEPT`, for each element.
+        status: `IDENTIFIED`, `KEPT` or `DOUBTED`, for each element.
         source: what was measured: the stand-in (never called hardware), a simulation, or a robot's serial number.
     """
 
@@ -122,7 +123,7 @@ def calibration_of(result: Result, logs: Sequence[Path] = ()) -> CalibrationFile
             stage=found[0].stage,
             low=[f.low for f in found],
             high=[f.high for f in found],
-            status=[IDENTIFIED if f.identified else KEPT for f in found],
+            status=[IDENTIFIED if f.identified else KEPT if f.value == f.prior else DOUBTED for f in found],
             source=result.source,
         )
     held_out = {f"rmse {when}": result.errors[f"held-out {when}"] for when in ("before", "after")}

@@ -34,6 +34,7 @@ STEPS = 4  # Jacobians of each fit: regression starts it close by
 LEAP, SLOW = 0.5, 0.1
 AGAIN = 2  # and of the one that follows when some parameters are put back to their prior
 UNSEEN = 1e-2  # of a channel's weight: what changes less by putting a parameter back needs no new fit
+SPOILED = 1.3  # times the error at most by which putting parameters back to their prior may worsen the fit
 TOLD = 0.6  # part of its prior's spread to which data must narrow a parameter for it to count as identified
 # Two ways of looking that disagree are two draws of an unknown error: its spread is known no better than to a factor of
 # two (the deviation of two draws has a relative error of 0.8).
@@ -51,7 +52,7 @@ class Finding:
         value: the estimate, in the knob's unit.
         low, high: of the 90 % interval.
         prior: value before anything was measured.
-        identified: whether the data tell it; if not it is kept at its prior.
+        identified: whether the data tell it; if not it is kept at its prior, or stays as doubtful.
     """
 
     label: str
@@ -231,21 +232,32 @@ def _settle(
     p = problem.parameters
     spread, correlation = _known(problem, fitted, kept_out)
     apart = np.zeros(len(p)) if verdict.fits else _disagreement(p, fitted.x, opinion)
-    # Information tells what can be told; where two ways contradict each other by more than was doubted beforehand,
-    # nothing has been learned either.
-    identified = (spread < TOLD * p.spread) & (apart < p.spread)
-    x = np.where(identified, fitted.x, p.nominal)
+    told = spread < TOLD * p.spread
+    x = np.where(told, fitted.x, p.nominal)
     if np.abs(fitted.around.jacobian @ (x - fitted.x)).max() > UNSEEN:
-        says(f"{int((~identified).sum())} parameters that the data do not tell go back to their prior")
-        fitted = fit(problem, x, AGAIN, free=identified, tolerance=SLOW, says=says)
+        says(f"{int((~told).sum())} parameters that the data do not tell go back to their prior")
+        again = fit(problem, x, AGAIN, free=told, tolerance=SLOW, says=says)
+        if _left(again) <= SPOILED * _left(fitted):
+            fitted = again
+            spread, correlation = _known(problem, fitted, kept_out)
+            apart = apart if verdict.fits else _disagreement(p, fitted.x, opinion)
+        else:  # one by one they are not told, but together they say how the arm moves
+            says("without them the model moves otherwise than the arm: they stay, as doubtful")
         x = fitted.x
-        spread, correlation = _known(problem, fitted, kept_out)
-        apart = apart if verdict.fits else _disagreement(p, x, opinion)
+    # Where two ways contradict each other by more than was doubted beforehand, nothing has been learned of what is
+    # true; the value stays all the same, for with the others it says best how the arm moves.
+    identified = told & (apart < p.spread)
     if not verdict.fits:
         spread = MISFIT * np.hypot(spread, apart)
     spread = np.where(identified, np.minimum(spread, p.spread), p.spread)
     correlation = np.where(np.outer(identified, identified), correlation, np.eye(len(p)))
     return x, spread, correlation, identified
+
+
+def _left(fitted: Fit) -> float:
+    """Return what a fit leaves of the positions, RMSE without offset [rad]."""
+    apart = fitted.around.raw[:, 0]
+    return float(np.sqrt(((apart - apart.mean(0)) ** 2).mean()))
 
 
 def _known(problem: Problem, fitted: Fit, kept_out: Sequence[Run]) -> tuple[np.ndarray, np.ndarray]:
