@@ -13,6 +13,7 @@ COMMANDS = {
     "list": "tasks, robots, knobs, variations, policies",
     "generate": "draw a table of variants, make them ready to run, render a contact sheet",
     "rollout": "run a policy over variants in parallel worlds, write a dataset; --resume, --replay",
+    "train": "tokenizer, video, idm or baseline: networks from datasets; --resume",
     "evaluate": "success with confidence intervals, failures by cause and knob",
     "identify": "finds a robot's row of knobs, from its motion or its logs; writes a calibration and a page",
     "validate": "the same trials in simulation and on a robot, side by side; --resume",
@@ -30,6 +31,10 @@ EXAMPLES = {
     "rollout": (
         "palletlab rollout count=4 worlds=8 cameras=[cell] image_size=96",
         "palletlab rollout --resume outputs/rollout/2026-01-31_12-00-00",
+    ),
+    "train": (
+        "palletlab train tokenizer data=[outputs/rollout/2026-01-31_12-00-00/dataset]",
+        "palletlab train video data=[demos.mp4,DATASET] tokenizer=FOLDER training.video.minutes=30 recipe=nano",
     ),
     "evaluate": (
         "palletlab evaluate count=20 robot=ur10e",
@@ -54,7 +59,7 @@ EXAMPLES = {
     "demo": ("palletlab demo", "palletlab demo order=orders.json order_name=00100408 count=2"),
 }
 
-FLAGS = {"rollout": ("--resume", "--replay"), "validate": ("--resume",)}
+FLAGS = {"rollout": ("--resume", "--replay"), "train": ("--resume",), "validate": ("--resume",)}
 
 
 def usage() -> str:

@@ -40,6 +40,7 @@ def make_policy(name: str, settings: Settings, nworld: int) -> Policy:
     if name == RANDOM:
         return RandomPolicy(layout, task.action_bounds(layout), nworld)
     if name not in task.policies:
+        # Learned policies are none of the task's: a `Job` is told how to make one.
         raise unknown(f"policy for {task.name}", name, (*task.policies, RANDOM))
     return task.policies[name](layout, nworld)
 
@@ -64,12 +65,14 @@ class Job:
 
     Attributes:
         settings: task, cell, slots, cameras.
-        policy: name of the policy: one of the task family's, or "random".
+        policy: name of the policy: one of the task family's, or "random"; with `make`, what it is known by, e.g. with
+            the hash of its checkpoint: a run is only resumed with the same name.
         rows: variants, ready to run.
         root: folder of the dataset.
         worlds: worlds in all, shared out among the workers.
         workers: processes.
         seconds: time limit of an episode [s]; 0 for the task's own.
+        make: makes any other policy for so many worlds, in each worker process: it is pickled on its way there.
     """
 
     settings: Settings
@@ -79,10 +82,15 @@ class Job:
     worlds: int = 8
     workers: int = 2
     seconds: float = 0.0
+    make: Callable[[int], Policy] | None = None
+
+    def make_policy(self, nworld: int) -> Policy:
+        """Return the policy for so many worlds."""
+        return make_policy(self.policy, self.settings, nworld) if self.make is None else self.make(nworld)
 
     def check(self) -> None:
         """Raise InputError for settings that cannot be run."""
-        make_policy(self.policy, self.settings, 1)
+        self.make_policy(1)
         if self.worlds < 1 or self.workers < 1:
             raise InputError(f"worlds = {self.worlds} and workers = {self.workers} must be at least 1")
         if len(self.rows) == 0:
@@ -191,7 +199,7 @@ def _work(job: Job, parent: int, complaints: Any) -> None:
 
 def _run(job: Job, keep_going: Callable[[], bool]) -> None:
     simulation = Simulation(job.settings, job.worlds, nthread=1)
-    policy = make_policy(job.policy, job.settings, job.worlds)
+    policy = job.make_policy(job.worlds)
     waiting = list(range(len(job.rows)))[::-1]
     running: dict[int, tuple[int, EpisodeWriter]] = {}  # world: row, writer
     every = features(job.settings)
@@ -217,7 +225,8 @@ def _run(job: Job, keep_going: Callable[[], bool]) -> None:
         instructions = simulation.task.instruction(ids)
         before = simulation.full_state(ids)
         # What is executed is what the dataset keeps: float32.
-        action = policy.act(observation | pictures, ids)[:, 0].astype(np.float32)
+        told = observation | pictures | {"instruction": np.array(instructions)}
+        action = policy.act(told, ids)[:, 0].astype(np.float32)
         reward = simulation.task.advance(action.astype(np.float64), ids)
         terminated, truncated = simulation.task.finished(ids)
         if job.seconds:

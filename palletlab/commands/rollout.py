@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from assets.errors import InputError
 from palletlab import config as settings
 from palletlab.commands.generate import say_rows, write_variants
+from palletlab.learned import fill_in, learned_of
 from palletlab.run_folder import run_folder, write_result
 from sim.knobs import Rows
 from tasks import rollout
@@ -36,8 +37,10 @@ def run(arguments: list[str]) -> int:
 def prepare_rows(config: DictConfig) -> Rows:
     """Return the rows to run: from a table, or drawn and prepared as `generate` would."""
     # A wrong setting is said before the planning.
+    fill_in(config)
     scene = settings.settings_of(config)
-    rollout.make_policy(str(config.policy), scene, 1)
+    name, learned = learned_of(config, scene)
+    rollout.make_policy(name, scene, 1) if learned is None else learned(1)
     settings.whole(config, "worlds", 1)
     if config.get("variants") is not None:
         rows = _read_rows(Path(config.variants), scene.family)
@@ -78,14 +81,17 @@ def resume(folder: Path) -> int:
 
 def go(config: DictConfig, rows: Rows, folder: Path, *, resuming: bool) -> rollout.Progress:
     """Run the rows into `folder`/dataset with a progress bar; write result.json."""
+    scene = settings.settings_of(config, rows.knobs.axes["slot"])
+    name, learned = learned_of(config, scene)
     job = Job(
-        settings.settings_of(config, rows.knobs.axes["slot"]),
-        str(config.policy),
+        scene,
+        name,
         rows,
         folder / "dataset",
         worlds=settings.whole(config, "worlds", 1),
         workers=settings.cores() if config.workers is None else settings.whole(config, "workers", 1),
         seconds=float(config.seconds),
+        make=learned,
     )
     columns = (
         TextColumn("{task.description}"),

@@ -1,0 +1,5 @@
+"""The causal video model: pictures to latents (`tokenizer`), these to the next latents (`model`, told by `condition`).
+
+`cache` keeps what the model has seen, `flow` imagines with it, `dream` lets it run freely, `learner` trains it, and a
+`network` is tokenizer and model together with what their numbers mean.
+"""
