@@ -244,7 +244,8 @@ class Recorder:
         """Find the pending target that this packet repeats: it is in force from its time on."""
         if v[COMMAND_REGISTER] == SERVO_COMMAND:
             repeated = tuple(v[name] for name in TARGET_REGISTERS)
-            for i, (_, targets, sent) in enumerate(self._pending):
+            # A copy: the servo loop's thread goes on sending meanwhile.
+            for i, (_, targets, sent) in enumerate(tuple(self._pending)):
                 if sent == repeated:
                     for _ in range(i + 1):  # what came before was overwritten and never in force
                         self._pending.popleft()

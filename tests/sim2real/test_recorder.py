@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from standin_lab import some_host
 
 from assets.errors import InputError
 from sim2real.log import Log
-from sim2real.recorder import Recorder, check_registers
+from sim2real.recorder import COMMAND_REGISTER, SERVO_COMMAND, TARGET_REGISTERS, Recorder, check_registers
 from sim2real.recording import Recording
 from sim2real.standin.launch import ROOT, Standin, launched
 
@@ -69,6 +70,34 @@ def test_a_target_in_memory_holds_until_the_next(recorder: Recorder) -> None:
     assert known[20:].all()
     assert 20 < (kept.requested[:, 0] == 0.0).sum() < len(kept) - 20
     assert np.isnan(kept.sent).all()
+
+
+def test_targets_are_sent_while_others_are_matched() -> None:
+    """The servo loop notes targets from a thread of its own: packets must never stumble over them."""
+    recorder = object.__new__(Recorder)  # no connection: nothing but what `_match` looks at
+    recorder._pending, recorder._in_force, recorder._log = collections.deque(), b"", None
+    recorder._kept, recorder._commands = None, []
+    packet = {COMMAND_REGISTER: SERVO_COMMAND} | dict.fromkeys(TARGET_REGISTERS, -1.0)
+    over = threading.Event()
+
+    def send() -> None:
+        while not over.is_set():
+            if len(recorder._pending) < 500:
+                recorder._pending.append((0.0, b"", (0.0,) * 6))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        until, drop = time.monotonic() + 0.5, False
+        while time.monotonic() < until:
+            drop = not drop
+            recorder._match(packet, float(drop))
+    finally:
+        sys.setswitchinterval(switch)
+        over.set()
+        sender.join()
 
 
 def test_two_recorders_at_once(recorder: Recorder, standin: Standin) -> None:
