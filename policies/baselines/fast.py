@@ -25,7 +25,7 @@ from policies.baselines.tokens import IGNORED, Codes
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 VOCABULARY = 1024
-RESOLUTION = 25.0  # steps of a coefficient per standard deviation of an action
+RESOLUTION = 25.0  # steps of a coefficient per standard deviation of an action: off by 1.5 mrad, as 256 bins are
 FIRST = 0x4E00  # numbers are written as letters from here on: any that the library does not take apart
 
 

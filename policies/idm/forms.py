@@ -99,7 +99,7 @@ class Reading:
     Attributes:
         steps: by pass, what the flow alone says of the joints since the frame before: (B, W - 1, joints) each.
         base: (B, 1, joints), the pose at the last real frame: measured, or told from the pictures.
-        places: (B, W, joints), the poses that each picture alone tells; None where all windows are measured.
+        places: (B, W, joints), the poses that each picture alone tells, in windows that are not measured; None without.
         poses: (B, W, joints), joint positions at each frame, on top of the base; of the spread, that of the step to it.
         actions: (B, W - 1, stride, actions).
     """

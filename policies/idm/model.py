@@ -57,7 +57,7 @@ class InverseDynamics(nn.Module):
         nn.init.normal_(self.embodiment.weight, std=0.1)
         self.reader = Reader(len(c.views), c.joints, width)
         self.place = Place(len(c.views), c.joints)
-        self.measured = nn.Linear(c.proprio + 2 * c.joints + 2, width)
+        self.measured = nn.Linear(c.proprio + 4 * c.joints + 2, width)
         self.commanded = nn.Linear(c.stride * c.actions + 1, width)
         self.blocks = nn.ModuleList([Block(width, c.heads) for _ in range(c.depth)])
         self.step = nn.Linear(width, 2 * c.joints)
@@ -149,7 +149,7 @@ class InverseDynamics(nn.Module):
             guess = torch.where(told.measured[..., None], joints, base.detach() + path)
 
         seen = F.pad(x, (0, 0, 1, 0))
-        x = seen + self._facts(told, joints, base.detach(), now)
+        x = seen + self._facts(told, joints, base.detach(), steps[-1][0].detach(), now)
         positions = rotary(torch.arange(x.shape[1], device=x.device) - now, c.width // c.heads)
         for block in self.blocks:
             x = block(x, positions)
@@ -172,25 +172,36 @@ class InverseDynamics(nn.Module):
     def _base(self, sight: Sight, now: int, told: Told, joints: Tensor, path: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the pose (B, 1, joints) at the last real frame: measured, or what all pictures say, led back there.
 
-        And what each of them says (B, W, joints), where some window is not measured.
+        And what each of them says (B, W, joints), in the windows that are not measured, if there are any.
         """
         measured = told.measured[:, now, None, None]
         if bool(measured.all()):
             return joints[:, now, None], None
-        places, sure = self.locate(sight, told.embodiment)
-        base = (sure.softmax(1) * (places - path)).sum(1, keepdim=True)
+        rows = torch.nonzero(~told.measured[:, now])[:, 0]
+        found, sure = self.locate(Sight(sight.points, sight.small[rows]), told.embodiment[rows])
+        places = torch.zeros_like(path).index_copy(0, rows, found)
+        base = torch.zeros_like(places[:, :1])
+        base = base.index_copy(0, rows, (sure.softmax(1) * (found - path[rows])).sum(1, keepdim=True))
         return torch.where(measured, joints[:, now, None], base), places
 
-    def _facts(self, told: Told, joints: Tensor, base: Tensor, now: int) -> Tensor:
-        """Return tokens (B, W, width) of what was measured and commanded; positions and targets count from `base`."""
+    def _facts(self, told: Told, joints: Tensor, base: Tensor, step: Tensor, now: int) -> Tensor:
+        """Return tokens (B, W, width) of what was measured and commanded; positions and targets count from `base`.
+
+        With them goes what was read as `step` (B, W - 1, joints), and by how much that was wrong where both frames were
+        measured: cameras differ a little from cell to cell.
+        """
         scale = self.step_scale(told.embodiment)
         here, there = told.measured[..., None], told.commanded[..., None]
         known = (told.proprio - self._mean(told)) / self.proprio_spread[told.embodiment][:, None]
         both = here[:, 1:] & here[:, :-1]
-        moved = F.pad(torch.where(both, (joints[:, 1:] - joints[:, :-1]) / scale, 0.0), (0, 0, 1, 0))
+        moved, off = (
+            torch.where(both, value / scale, 0.0)
+            for value in (joints[:, 1:] - joints[:, :-1], joints[:, 1:] - joints[:, :-1] - step)
+        )
+        between = F.pad(torch.cat([moved, off, step / scale], -1), (0, 0, 1, 0))
         away = torch.where(here, (joints - base) / scale, 0.0)
-        anchored = here[:, now, None].expand_as(here)
-        numbers = [torch.where(here, known, 0.0), moved, away, here.to(moved.dtype), anchored.to(moved.dtype)]
+        flags = torch.cat([here, here[:, now, None].expand_as(here)], -1).to(away.dtype)
+        numbers = [torch.where(here, known, 0.0), between, away, flags]
 
         joint = self.targets[told.embodiment]
         start = torch.where(joint >= 0, base[:, 0].gather(1, joint.clamp(min=0)), self.action_mean[told.embodiment])

@@ -25,9 +25,10 @@ from policies.data.lerobot import LeRobotDataset
 from policies.data.statistics import Statistics
 from policies.data.videos import VideoFiles
 from policies.data.view import View
-from policies.data.windows import Windows
+from policies.data.windows import Batches, Sampler, Windows
 from policies.dva.leapfrog import Question, Rhythm
 from policies.dva.policy import Cell, DVAPolicy
+from policies.training import TrainSettings, train
 from policies.video.cache import Cache
 from policies.video.learner import condition_of
 from policies.video.model import VideoConfig, VideoModel
@@ -132,21 +133,22 @@ def test_bins_give_the_middle_and_never_leave_their_range(windows: Windows) -> N
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_each_head_learns_a_few_windows_by_heart(kind: str, windows: Windows) -> None:
+def test_each_head_learns_a_window_by_heart(kind: str, prepared: Prepared) -> None:
+    windows = Windows([prepared], length=2 * CHUNK)
     network = little_baseline(kind, windows)
     learner = BaselineLearner(network)
-    optimizer, batch = learner.optimizer(5e-3), windows.batch(np.array([0, len(windows) - 1]))
+    optimizer, batch = learner.optimizer(5e-3), windows.batch(np.array([3, 3]))
+    batch.frames = {name: network.video.tokenizer.encode(p).detach() for name, p in batch.frames.items()}
     before = learner.errors(batch)
     network.train()
-    for _ in range(150):
+    for _ in range(80):
         optimizer.zero_grad()
-        told = learner.loss(batch)
-        told["loss"].backward()
+        learner.loss(batch)["loss"].backward()
         optimizer.step()
     network.eval()
     after = learner.errors(batch)
-    assert after["joints_mrad"] < 0.3 * before["joints_mrad"], (before, after)
-    assert after["tool"] < 0.3, (before, after)
+    assert after["joints_mrad"] < 0.2 * before["joints_mrad"], (before, after)
+    assert after["tool"] < max(0.5 * before["tool"], 0.05), (before, after)
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -260,6 +262,19 @@ def test_a_checkpoint_drives_the_same_way_every_time_whoever_else_flies(checkpoi
     told = summary(checkpoint)
     assert (told.cameras, len(told.hash)) == (("cell",), 12)
     assert dataclasses.astuple(load(checkpoint, cell, 1, chunk=1, lead=0).rhythm) == (STRIDE, 1, 0, 1 / FPS)
+
+
+def test_it_is_trained_kept_and_put_to_work(windows: Windows, tmp_path: Path) -> None:
+    network = little_baseline("fast", windows)
+    frozen = {name: w.clone() for name, w in network.video.tokenizer.state_dict().items()}
+    settings = TrainSettings(steps=2, log_every=1, sample_every=1, device="cpu", ema=0.5)
+    with Batches(windows, Sampler(len(windows), 2), threads=0) as batches:
+        told = train(BaselineLearner(network), batches, settings, tmp_path, tests=[windows.batch(np.arange(2))])
+    assert np.isfinite([told["loss"], told["test_loss"]]).all()
+    kept = load_baseline(tmp_path)
+    assert kept.about == network.about
+    assert all(torch.equal(frozen[name], w) for name, w in kept.video.tokenizer.state_dict().items())
+    assert np.isfinite(fly(load(tmp_path, with_robot(kept.about), 1), [0])).all()
 
 
 def test_loops_that_cannot_be_get_one_line(checkpoint: Path) -> None:
