@@ -51,7 +51,8 @@ $(LEROBOT)/.ready:
 	$(LEROBOT)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(LEROBOT)/bin/pip install --quiet --disable-pip-version-check --no-deps lerobot==0.4.4 torchvision==0.25.0
 	$(LEROBOT)/bin/pip install --quiet --disable-pip-version-check "datasets>=4,<5" "huggingface-hub>=0.34.2,<0.36" "av>=15,<16" \
-		"packaging>=24.2,<26" "deepdiff>=7,<9" draccus==0.10.0 accelerate einops jsonlines termcolor pillow
+		"packaging>=24.2,<26" "deepdiff>=7,<9" draccus==0.10.0 accelerate einops jsonlines termcolor pillow \
+		"diffusers>=0.27.2,<0.36" "imageio>=2.34,<3" "gymnasium>=1.1,<2"
 	$(LEROBOT)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt pyserial mcap mujoco scipy ur_rtde
 	$(LEROBOT)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable . --editable ./lerobot_robot_palletlab
 	@touch $@
