@@ -20,6 +20,7 @@ from sim.worlds import Worlds, WorldState
 PERIOD = 0.1  # [s] actions come at 10 Hz
 GRAVITY = 9.81  # [m/s2]
 SUCTION_PERIOD = 0.01  # [s] how often the suction is looked at
+BLOCKED = 0.99  # of its torque limit that a joint gives where it is blocked
 MARGIN = 0.15  # [m] what the arm's overshoot and a carton on its way add to the lips' travel in a period
 
 
@@ -50,7 +51,9 @@ class Cell:
         joints = len(self.scene.arm_dofs)
         self.stribeck, self.stribeck_velocity = np.zeros((worlds.nworld, joints)), np.ones(worlds.nworld)
         self._coulomb = np.zeros((worlds.nworld, joints))  # [N m]
-        self._stiffness = np.array([j.stiffness for j in self.scene.scene.arm.body.joints()])
+        arm = self.scene.scene.arm.body.joints()
+        self._stiffness = np.array([j.stiffness for j in arm])
+        self._torque_limit = np.array([j.torque_limit for j in arm])
         self._levers = _levers(self.scene)
         self.stated_mass = np.zeros((worlds.nworld, len(self.scene.grips)))
         self.home = np.array(self.scene.scene.arm.home)
@@ -86,6 +89,10 @@ class Cell:
     ) -> None:
         """Run one control period.
 
+        An arm whose servos give all the torque that they have is blocked. As a real controller stops there, so this one
+        gives up the rest of the motion: otherwise the command runs away from the arm, which then whips through whatever
+        blocked it. It is looked for as often as suction is, or at the end of a period in which nothing is near.
+
         Args:
             targets: joint positions to be reached (n, nj) [rad].
             suction: whether the pump draws (n,).
@@ -103,6 +110,7 @@ class Cell:
         if idle.any():
             wrench = self.worlds.step(commands[idle], ids[idle], self.chunk)
             self.suction.rest(wrench, self.substeps // self.chunk, ids[idle])
+            self._yield(ids[idle][self._blocked(ids[idle])])
         if not idle.all():
             self._watch_suction(commands[~idle], ids[~idle])
         self.latches.update(ids)
@@ -139,6 +147,20 @@ class Cell:
                 command[carrying, :, : len(self.home)] += self._payload_compensation(ids[carrying])[:, None, :]
             self.set_friction(ids)
             self.suction.update(self.worlds.step(command, ids, self.chunk), ids)
+            blocked = self._blocked(ids)
+            if blocked.any():
+                commands[blocked, first + self.chunk :, : len(self.home)] = self._yield(ids[blocked])[:, None, :]
+
+    def _blocked(self, ids: np.ndarray) -> np.ndarray:
+        """Return (n,) whether a joint's servo gives all the torque that it has."""
+        torque = np.abs(self.worlds.servo_torque[ids, : len(self.home)])
+        return np.logical_or.reduce(torque >= BLOCKED * self._torque_limit, axis=1)
+
+    def _yield(self, ids: np.ndarray) -> np.ndarray:
+        """Have blocked arms stay where they are until the next target; return the joints (n, nj) [rad]."""
+        joints = self.worlds.qpos[np.ix_(ids, self.scene.arm_qpos)]
+        self.servo.reset(joints, ids)
+        return joints
 
     def set_friction(self, ids: np.ndarray) -> None:
         """Raise the Coulomb friction of slow joints (Stribeck: exponential in the square of the speed)."""

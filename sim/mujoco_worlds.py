@@ -38,6 +38,7 @@ class MujocoWorlds:
         self.xpos = self.batch.bind("xpos")
         self.xquat = self.batch.bind("xquat")
         self.joint_torque = self.batch.bind("qfrc_actuator")
+        self.servo_torque = self.batch.bind("actuator_force")
         self.joint_anchor = self.batch.bind("xanchor")
         self.joint_axis = self.batch.bind("xaxis")
         self.site_xpos = self.batch.bind("site_xpos")

@@ -51,6 +51,7 @@ class Worlds(Protocol):
     joint_anchor: np.ndarray  # (nworld, njnt, 3) [m] a point on each joint's axis
     joint_axis: np.ndarray  # (nworld, njnt, 3) its direction
     joint_torque: np.ndarray  # (nworld, nv) [N m], from the actuators
+    servo_torque: np.ndarray  # (nworld, nu) [N m, N] what each servo gives; gravity is compensated beside it
     site_xpos: np.ndarray  # (nworld, nsite, 3) [m]
 
     def field(self, name: str) -> np.ndarray:

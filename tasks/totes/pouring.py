@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from assets import totes
-from assets.tote_cell import BIN
+from assets.tote_cell import BIN, BIN_WALL
 from sim.cell import PERIOD
 from tasks.totes.arm import Arm, Script
 from tasks.totes.carrying import CARRY, grip, lost_tote, set_tote, take_tote, tool_for
 from tasks.totes.cell import BIN_AT, TABLE_AT
-from tasks.totes.motion import HEADING, HEIGHT, PITCH, SWING, TURN, nearest
+from tasks.totes.motion import HEADING, HEIGHT, PITCH, SWING, TURN, Obstacle, Path, nearest
 
 TIP_ANGLE = np.deg2rad(142.0)  # how far a tote is tipped to pour it out
 SLIDING = np.deg2rad([8.0, 48.0])  # between these angles parts begin to slide [rad]:
 TIP_SLOW, TIP_FAST = np.deg2rad(10.0), np.deg2rad(35.0)  # slowly there, or their impact tears the tote off [rad/s]
+RISING = np.deg2rad(60.0)  # from this angle on the tote rises
+RISES = (0.0, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35)  # [m]
 
 
 def pour(arm: Arm) -> Script:
@@ -33,8 +35,7 @@ def pour(arm: Arm) -> Script:
     over = tool_for(arm, middle, BIN_AT, lifted, turned)
     top = max(arm.travel - float(offset[2]), over[HEIGHT])
     yield from arm.follow(arm.hop(over, top, CARRY), until=lambda: lost_tote(arm))
-    tip = _tipping(arm, middle, lifted)
-    path = arm.motion.path(tip, arm.joints)
+    path = _tipping(arm, middle, lifted)
     if path is not None:
         yield from arm.follow(path, until=lambda: lost_tote(arm))
         yield from arm.wait(6)
@@ -44,8 +45,23 @@ def pour(arm: Arm) -> Script:
     yield from set_tote(arm, home, nearest(home_yaw, TABLE_AT, np.pi), offset, turned)
 
 
-def _tipping(arm: Arm, middle: np.ndarray, lifted: np.ndarray) -> np.ndarray:
-    """Return tool poses (k, 6) that turn the held tote over, its middle staying where it is."""
+def _tipping(arm: Arm, middle: np.ndarray, lifted: np.ndarray) -> Path | None:
+    """Return the way that turns the held tote over; None where the arm cannot go.
+
+    The tote's middle stays where it is while parts slide out, and rises after that as far as the wrist, which comes to
+    hang below it, needs to pass the bin.
+    """
+    inside = arm.layout.station(BIN_AT, arm.layout.bin_floor + BIN[2] / 2)
+    box = Obstacle(inside, BIN_AT, np.array([BIN[0], BIN[1], BIN[2]]) / 2 + BIN_WALL)
+    for rise in RISES:
+        path = arm.motion.path(_tipped(arm, middle, lifted, rise), arm.joints)
+        if path is not None and arm.motion.clear(path, [box]):
+            return path
+    return None
+
+
+def _tipped(arm: Arm, middle: np.ndarray, lifted: np.ndarray, rise: float) -> np.ndarray:
+    """Return tool poses (k, 6) that turn the held tote over and raise its middle by `rise` [m] meanwhile."""
     pitch, rate = [0.0], 0.0
     while pitch[-1] < TIP_ANGLE:
         sliding = SLIDING[0] < pitch[-1] < SLIDING[1]
@@ -60,7 +76,9 @@ def _tipping(arm: Arm, middle: np.ndarray, lifted: np.ndarray) -> np.ndarray:
         out = np.cos(angle) * lifted[0] - np.sin(angle) * lifted[2]
         up = np.sin(angle) * lifted[0] + np.cos(angle) * lifted[2]
         away = np.array([c * out - s * lifted[1], s * out + c * lifted[1], up])
-        poses.append(arm.motion.pitched(middle - away, plane, arm.tool[TURN], float(angle), arm.tool))
+        share = float(np.clip((angle - RISING) / (TIP_ANGLE - RISING), 0.0, 1.0))
+        raised = middle + np.array([0.0, 0.0, rise * share * share * (3.0 - 2.0 * share)])
+        poses.append(arm.motion.pitched(raised - away, plane, arm.tool[TURN], float(angle), arm.tool))
     return np.stack(poses)
 
 

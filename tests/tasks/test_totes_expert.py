@@ -141,14 +141,17 @@ def test_a_tote_of_parts_is_poured_out() -> None:
     rows = tote_rows(1, tote__kind=2, part__count=3, decant__pour=1, stage__last=DECANT)
     simulation, task = begun(rows)
     tilts: list[float] = []
+    torques: list[float] = []  # [N m] of the shoulder
 
     def watch(_: int) -> None:
+        torques.append(float(np.abs(task.cell.joints(np.arange(1))[2][0, :3]).max()))
         (rotation,) = task.tote_pose(np.arange(1))[1]
         tilts.append(float(np.rad2deg(np.arccos(rotate(rotation, np.array([0.0, 0.0, 1.0]))[2]))))
 
     run_expert(simulation, rows, before=watch)
     assert simulation.judge(np.arange(1))[0].reasons == ()
     assert max(tilts) > 100.0
+    assert max(torques) < 300.0  # nothing of the arm lies against the bin
 
 
 def test_a_random_policy_survives() -> None:
