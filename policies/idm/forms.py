@@ -25,6 +25,7 @@ class IDMConfig:
         embodiments: how many.
         size: [pixels] of a view.
         width, depth, heads: of the transformer.
+        reader: width of what reads the flow.
     """
 
     views: tuple[str, ...]
@@ -37,6 +38,7 @@ class IDMConfig:
     width: int = 160
     depth: int = 2
     heads: int = 5
+    reader: int = 256
 
     def __post_init__(self) -> None:
         """Take lists, as they come from YAML; refuse what cannot be built."""
@@ -97,14 +99,12 @@ class Reading:
     """What a window says; the mean and the logarithm of the spread of each number, SI units.
 
     Attributes:
-        steps: by pass, what the flow alone says of the joints since the frame before: (B, W - 1, joints) each.
         base: (B, 1, joints), the pose at the last real frame: measured, or told from the pictures.
         places: (B, W, joints), the poses that each picture alone tells, in windows that are not measured; None without.
         poses: (B, W, joints), joint positions at each frame, on top of the base; of the spread, that of the step to it.
         actions: (B, W - 1, stride, actions).
     """
 
-    steps: list[tuple[Tensor, Tensor]]
     base: Tensor
     places: Tensor | None
     poses: tuple[Tensor, Tensor]

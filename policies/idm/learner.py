@@ -26,10 +26,10 @@ from policies.video.learner import condition_of, latents_in
 from policies.video.network import Meaning, VideoNetwork
 
 HISTORY, AHEAD = 5, 3  # last real frames at most, and frames after them at least
-LONE, UNMEASURED, FORGOTTEN, FLYING = 0.2, 0.1, 0.15, 0.5  # shares of windows: see `draw_told`
+LONE, UNMEASURED, WHOLE, FORGOTTEN, FLYING = 0.2, 0.1, 0.1, 0.15, 0.5  # shares of windows: see `draw_told`
 IMAGINED = 0.4  # share of batches whose future a video model paints, where there is one
 STEPS = 2  # by which it denoises
-FIRST = 0.3  # weight of what the flow alone says, beside what the window says
+ASTRAY = 0.015  # [rad] how wrong the poses are at which the flow is read
 BETA = 0.5  # spreads weigh errors less than a likelihood would (Seitzer et al., arXiv 2203.09168)
 
 
@@ -63,7 +63,10 @@ class IDMLearner:
         batch = with_room(batch, self.module.config)
         told = draw_told(batch, now)
         with torch.autocast(batch.proprio.device.type, enabled=False):  # bfloat16 rounds targets by milliradians
-            return self._losses(self.module(sight, now, told), batch, told, now)
+            joints = batch.proprio[:, 1:, : self.module.config.joints]
+            astray = joints + ASTRAY * torch.randn_like(joints[:, :1]) * torch.rand_like(joints[:, :1, :1])
+            steps = self.module.steps(sight, astray, batch.embodiment)
+            return self._losses(steps, self.module(sight, now, told), batch, told, now)
 
     def _see(self, batch: Batch, now: int) -> Sight:
         """See a batch's pictures, or recall what was seen of them (`policies.idm.sights`)."""
@@ -74,7 +77,9 @@ class IDMLearner:
             frames = painted(self.video, batch, now, float(torch.rand(())))
         return self.module.see({view: _varied(pictures) for view, pictures in frames.items()})
 
-    def _losses(self, reading: Reading, batch: Batch, told: Told, now: int) -> dict[str, Tensor]:
+    def _losses(
+        self, steps: tuple[Tensor, Tensor], reading: Reading, batch: Batch, told: Told, now: int
+    ) -> dict[str, Tensor]:
         module, c = self.module, self.module.config
         joints = batch.proprio[..., : c.joints]
         real = (module.motion[batch.embodiment] > 0)[:, None]
@@ -89,9 +94,9 @@ class IDMLearner:
         parts = {
             "actions": _likelihood(reading.actions, targets, action, named & ~told.commanded[..., None, None]),
             "poses": _likelihood(reading.poses, joints - off, step, real & ~told.measured[..., None]),
-            "steps": torch.stack([_likelihood(s, moved, step, real) for s in reading.steps]).mean(),
+            "steps": _likelihood(steps, moved, step, real),
         }
-        loss = parts["actions"] + parts["poses"] + FIRST * parts["steps"]
+        loss = parts["actions"] + parts["poses"] + parts["steps"]
         if reading.places is not None:
             spread = module.proprio_spread[batch.embodiment][:, None, : c.joints]
             unmeasured = real & ~told.measured[:, now, None, None]
@@ -124,25 +129,26 @@ class IDMLearner:
 def draw_told(batch: Batch, now: int) -> Told:
     """Draw what is known of a batch's windows whose last real frame is `now`.
 
-    Some windows have measurements of that frame alone (`LONE`), some none (`UNMEASURED`), some do not know the actions
-    of the past (`FORGOTTEN`); in some of the others, the actions of a few frames are in flight (`FLYING`).
+    Some windows have measurements of that frame alone (`LONE`), some none (`UNMEASURED`), some of all frames (`WHOLE`,
+    as a recorded state that is to be labelled); some do not know the actions of the past (`FORGOTTEN`, as have those);
+    in some of the others, the actions of a few frames are in flight (`FLYING`).
     """
     rows, length = batch.proprio.shape[:2]
     device = batch.proprio.device
-    lone, unmeasured, forgotten, flying = (
-        torch.rand(rows, 1, device=device) < share for share in (LONE, UNMEASURED, FORGOTTEN, FLYING)
+    lone, unmeasured, whole, forgotten, flying = (
+        torch.rand(rows, 1, device=device) < share for share in (LONE, UNMEASURED, WHOLE, FORGOTTEN, FLYING)
     )
     frame = torch.arange(length, device=device)
-    measured = (frame == now) | ((frame < now) & ~lone)
+    measured = (frame == now) | ((frame < now) & ~lone) | whole
     flight = torch.randint(length - now, (rows, 1), device=device)
     interval = frame[:-1]
     commanded = (interval < now) | ((interval < now + flight) & flying)
     return Told(
         batch.embodiment,
         batch.proprio,
-        measured & ~unmeasured,
+        measured & (~unmeasured | whole),
         batch.actions[:, :-1],
-        commanded & ~forgotten & ~unmeasured,
+        commanded & ~forgotten & ~unmeasured & ~whole,
     )
 
 

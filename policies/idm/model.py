@@ -23,12 +23,12 @@ from policies.embodiment import Embodiment
 from policies.idm.forms import Actions, IDMConfig, Reading, Sight, Told
 from policies.idm.parts import Block, Place, Reader, shrink
 from policies.idm.points import brightness, describe, follow
+from policies.idm.servo import TAPS, inverse_servo
 from policies.nn.layers import rotary
 
 __all__ = ["IDMConfig", "InverseDynamics"]
 
 PASSES = 2  # how often the flow is read, each time with better poses
-TAPS = 3  # steps before and after, from which an action's lead is told
 LEAST_MOTION = 0.002  # [rad] scale of joints that hardly move
 LOG_SPREAD = (-7.0, 3.0)  # limits of the logarithm of a spread over its scale
 
@@ -38,6 +38,7 @@ class InverseDynamics(nn.Module):
 
     targets: Tensor  # (E, actions) the joint that each action is the target of; -1 for the tool's commands
     motion: Tensor  # (E, joints) [rad] spread of the steps between frames; 0 where an embodiment has no such joint
+    servo: Tensor  # (E, steps there are before, and after, stride, joints, taps): an action's lead is the sum over taps
     proprio_mean: Tensor  # (E, proprio), as is its spread
     proprio_spread: Tensor
     action_mean: Tensor  # (E, actions), for the tool's commands
@@ -50,20 +51,21 @@ class InverseDynamics(nn.Module):
         width, e = c.width, c.embodiments
         self.register_buffer("targets", torch.full((e, c.actions), -1))
         self.register_buffer("motion", torch.zeros(e, c.joints))
+        self.register_buffer("servo", torch.zeros(e, TAPS + 1, TAPS + 1, c.stride, c.joints, 2 * TAPS + 1))
         for name, numbers in ("proprio", c.proprio), ("action", c.actions):
             self.register_buffer(f"{name}_mean", torch.zeros(e, numbers))
             self.register_buffer(f"{name}_spread", torch.ones(e, numbers))
-        self.embodiment = nn.Embedding(e, width)
+        self.embodiment = nn.Embedding(e, c.reader)
         nn.init.normal_(self.embodiment.weight, std=0.1)
-        self.reader = Reader(len(c.views), c.joints, width)
+        self.reader = Reader(len(c.views), c.joints, c.reader)
+        self.seen = nn.Linear(c.reader, width)
         self.place = Place(len(c.views), c.joints)
         self.measured = nn.Linear(c.proprio + 4 * c.joints + 2, width)
-        self.commanded = nn.Linear(c.stride * c.actions + 1, width)
+        self.commanded = nn.Linear(2 * c.stride * c.actions + 1, width)
         self.blocks = nn.ModuleList([Block(width, c.heads) for _ in range(c.depth)])
         self.step = nn.Linear(width, 2 * c.joints)
         self.lead = nn.Linear(width, 2 * c.stride * c.actions)
-        self.servo = nn.Linear(width, c.stride * c.joints * (2 * TAPS + 1))
-        for head in (self.step, self.lead, self.servo):
+        for head in (self.step, self.lead):
             nn.init.normal_(head.weight, std=0.1 * width**-0.5)
             nn.init.zeros_(head.bias)
 
@@ -82,6 +84,7 @@ class InverseDynamics(nn.Module):
         motion = torch.cat([proprio[1:, :joints] - proprio[:-1, :joints] for proprio, _ in episodes])
         self.motion[number, :joints] = motion.std(0).clamp(min=LEAST_MOTION)
         self.targets[number, : len(embodiment.actions)] = torch.tensor(embodiment.target_of)
+        self.servo[number, ..., :joints, :] = inverse_servo(embodiment, episodes, self.config.stride)
         proprio, actions = (torch.cat(part) for part in zip(*episodes, strict=True))
         for name, values in ("proprio", proprio), ("action", actions.flatten(0, 1)):
             spread, count = values.std(0), values.shape[-1]
@@ -136,28 +139,43 @@ class InverseDynamics(nn.Module):
             base = torch.where(told.measured[:, now, None, None], base, self._mean(told)[..., : c.joints])
         guess = torch.where(told.measured[..., None], joints, base)
 
-        context = self.embodiment(told.embodiment)[:, None]
-        flow = self.reader.project(sight.points)
-        steps: list[tuple[Tensor, Tensor]] = []
-        x, places = flow, None
-        for _ in range(PASSES):
-            x, step = self.reader(flow, guess[:, 1:], context)
-            mean, log = step.chunk(2, -1)
-            steps.append((mean * scale, log.clamp(*LOG_SPREAD) + scale.log()))
-            path = _path(steps[-1][0].detach(), now)
-            base, places = self._base(sight, now, told, joints, path)
-            guess = torch.where(told.measured[..., None], joints, base.detach() + path)
-
-        seen = F.pad(x, (0, 0, 1, 0))
-        x = seen + self._facts(told, joints, base.detach(), steps[-1][0].detach(), now)
+        with torch.no_grad():
+            flow, context = self.reader.project(sight.points), self.embodiment(told.embodiment)[:, None]
+            x, step = flow, flow[..., : c.joints]
+            for _ in range(PASSES):
+                x, read = self.reader(flow, guess[:, 1:], context)
+                step = read[..., : c.joints] * scale
+                base, _ = self._base(sight, now, told, joints, _path(step, now))
+                guess = torch.where(told.measured[..., None], joints, base + _path(step, now))
+        base, places = self._base(sight, now, told, joints, _path(step, now))
+        x = F.pad(self.seen(x), (0, 0, 1, 0)) + self._facts(told, joints, guess, step, now)
         positions = rotary(torch.arange(x.shape[1], device=x.device) - now, c.width // c.heads)
         for block in self.blocks:
             x = block(x, positions)
         mean, log = self.step(x).chunk(2, -1)
-        step = mean[:, 1:] * scale + steps[-1][0]
+        step = mean[:, 1:] * scale + step
         path = _path(step, now)
         poses = base.detach() + path, log.clamp(*LOG_SPREAD) + scale.log()
-        return Reading(steps, base, places, poses, self._actions(x[:, 1:], step, poses[0], joints, told))
+        # The action between frames i and i + 1 is read off the token of frame i + 1.
+        lead, log = self.lead(x[:, 1:]).unflatten(-1, (2, c.stride, c.actions)).unbind(2)
+        size = self.action_scale(told.embodiment)
+        actions = self._targets(step, poses[0], joints, told) + lead * size
+        return Reading(base, places, poses, (actions, log.clamp(*LOG_SPREAD) + size.log()))
+
+    def steps(self, sight: Sight, poses: Tensor, embodiment: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the flow alone says of the joints between frames, (B, W - 1, joints): mean, log of the spread.
+
+        This is what the reader learns by: `forward` takes what it says as it is, and does not teach it.
+
+        Args:
+            sight: of W frames.
+            poses: joint positions at the later frame of each two, (B, W - 1, joints) [rad].
+            embodiment: (B,).
+        """
+        scale = self.step_scale(embodiment)
+        flow, context = self.reader.project(sight.points, blind=self.training), self.embodiment(embodiment)[:, None]
+        mean, log = self.reader(flow, poses, context)[1].chunk(2, -1)
+        return mean * scale, log.clamp(*LOG_SPREAD) + scale.log()
 
     def locate(self, sight: Sight, embodiment: Tensor) -> tuple[Tensor, Tensor]:
         """Return where each frame alone says that the joints are (B, W, joints) [rad], and how sure it is (B, W, 1)."""
@@ -184,11 +202,11 @@ class InverseDynamics(nn.Module):
         base = base.index_copy(0, rows, (sure.softmax(1) * (found - path[rows])).sum(1, keepdim=True))
         return torch.where(measured, joints[:, now, None], base), places
 
-    def _facts(self, told: Told, joints: Tensor, base: Tensor, step: Tensor, now: int) -> Tensor:
-        """Return tokens (B, W, width) of what was measured and commanded; positions and targets count from `base`.
+    def _facts(self, told: Told, joints: Tensor, poses: Tensor, step: Tensor, now: int) -> Tensor:
+        """Return tokens (B, W, width) of what was measured and commanded; positions and targets count from frame `now`.
 
         With them goes what was read as `step` (B, W - 1, joints), and by how much that was wrong where both frames were
-        measured: cameras differ a little from cell to cell.
+        measured, and the targets that follow from it where actions are known: cells differ a little.
         """
         scale = self.step_scale(told.embodiment)
         here, there = told.measured[..., None], told.commanded[..., None]
@@ -199,34 +217,33 @@ class InverseDynamics(nn.Module):
             for value in (joints[:, 1:] - joints[:, :-1], joints[:, 1:] - joints[:, :-1] - step)
         )
         between = F.pad(torch.cat([moved, off, step / scale], -1), (0, 0, 1, 0))
-        away = torch.where(here, (joints - base) / scale, 0.0)
+        away = torch.where(here, (joints - poses[:, now, None]) / scale, 0.0)
         flags = torch.cat([here, here[:, now, None].expand_as(here)], -1).to(away.dtype)
         numbers = [torch.where(here, known, 0.0), between, away, flags]
 
         joint = self.targets[told.embodiment]
-        start = torch.where(joint >= 0, base[:, 0].gather(1, joint.clamp(min=0)), self.action_mean[told.embodiment])
-        ahead = (told.actions - start[:, None, None]) / self.action_scale(told.embodiment)
-        ahead = torch.cat([torch.where(there, ahead.flatten(2), 0.0), there.to(ahead.dtype)], -1)
+        start = poses[:, now].gather(1, joint.clamp(min=0))
+        start = torch.where(joint >= 0, start, self.action_mean[told.embodiment])[:, None, None]
+        follow = self._targets(step, poses, joints, told)
+        size = self.action_scale(told.embodiment)
+        ahead = torch.cat([(told.actions - start) / size, (told.actions - follow) / size], 2).flatten(2)
+        ahead = torch.cat([torch.where(there, ahead, 0.0), there.to(ahead.dtype)], -1)
         return self.measured(torch.cat(numbers, -1)) + F.pad(self.commanded(ahead), (0, 0, 1, 0))
 
-    def _actions(self, x: Tensor, step: Tensor, poses: Tensor, joints: Tensor, told: Told) -> tuple[Tensor, Tensor]:
-        """Return the actions between frames i and i + 1, read off the token of frame i + 1: x (B, W - 1, width)."""
-        c = self.config
-        here = told.measured[..., None]
+    def _targets(self, step: Tensor, poses: Tensor, joints: Tensor, told: Told) -> Tensor:
+        """Return what the steps and poses of a window tell of all actions (B, W - 1, stride, actions).
+
+        A joint target leads the pose that it ends in by what inverts the servo; of the tool's commands, the mean.
+        """
+        here, count = told.measured[..., None], step.shape[1]
         taps = torch.where(here[:, 1:] & here[:, :-1], joints[:, 1:] - joints[:, :-1], step)
         taps = F.pad(taps, (0, 0, TAPS, TAPS)).unfold(1, 2 * TAPS + 1, 1)  # (B, W - 1, joints, taps)
-        filters = self.servo(x).unflatten(-1, (c.stride, c.joints, 2 * TAPS + 1))
-        where = torch.where(here, joints, poses)
-        share = torch.arange(1, c.stride + 1, device=x.device).view(-1, 1) / c.stride
-        target = where[:, :-1, None] + share * (where[:, 1:] - where[:, :-1])[:, :, None]
-        target = target + (filters * taps[:, :, None]).sum(-1)  # (B, W - 1, stride, joints)
-
+        place = torch.arange(count, device=step.device)
+        filters = self.servo[told.embodiment][:, place.clamp(max=TAPS), (count - 1 - place).clamp(max=TAPS)]
+        target = torch.where(here, joints, poses)[:, 1:, None] + (filters * taps[:, :, None]).sum(-1)
         joint = self.targets[told.embodiment][:, None, None]
         target = target.gather(-1, joint.clamp(min=0).expand(*target.shape[:3], -1))
-        start = torch.where(joint >= 0, target, self.action_mean[told.embodiment][:, None, None])
-        lead, log = self.lead(x).unflatten(-1, (2, c.stride, c.actions)).unbind(2)
-        size = self.action_scale(told.embodiment)
-        return start + lead * size, log.clamp(*LOG_SPREAD) + size.log()
+        return torch.where(joint >= 0, target, self.action_mean[told.embodiment][:, None, None])
 
     # ---- use -------------------------------------------------------------------------------------------------------
 

@@ -42,9 +42,12 @@ class Reader(nn.Module):
             x = layer(x)
         return x, self.step(x)
 
-    def project(self, points: Tensor) -> Tensor:
-        """Project what is told of the points, (..., views, points, NUMBERS), which is the same for every pose."""
-        if self.training:
+    def project(self, points: Tensor, blind: bool = False) -> Tensor:
+        """Project what is told of the points, (..., views, points, NUMBERS), the same for every pose.
+
+        With `blind`, some of them are hidden, as a training against reciting what was seen.
+        """
+        if blind:
             points = points * (torch.rand(points.shape[:-1], device=points.device) >= BLIND)[..., None]
         return self.flow(points.flatten(-3))
 
@@ -72,10 +75,10 @@ class Place(nn.Module):
             nn.SiLU(),
             nn.Conv2d(24, 32, 3, 2, 1),
             nn.SiLU(),
-            nn.Conv2d(32, 32, 3, 1, 1),
+            nn.Conv2d(32, 48, 3, 2, 1),
         )
         self.joints = nn.Sequential(
-            nn.SiLU(), nn.Linear(32 * (SMALL // 4) ** 2, 96), nn.SiLU(), nn.Linear(96, joints + 1)
+            nn.SiLU(), nn.Linear(48 * (SMALL // 8) ** 2, 96), nn.SiLU(), nn.Linear(96, joints + 1)
         )
 
     def forward(self, small: Tensor) -> tuple[Tensor, Tensor]:

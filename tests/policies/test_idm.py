@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from policies.idm.errors import extrapolation_errors, target_errors
 from policies.idm.learner import IDMLearner, draw_told, painted
 from policies.idm.model import IDMConfig, InverseDynamics
 from policies.idm.points import GRID, describe, follow
+from policies.idm.servo import TAPS, inverse_servo
 from policies.idm.sights import see, sights_of
 from policies.video.model import VideoConfig, VideoModel
 from policies.video.network import Meaning, VideoNetwork, action_widths
@@ -99,7 +101,7 @@ def windows() -> Windows:
 def measured(windows: Windows, **network: Any) -> tuple[InverseDynamics, Meaning]:
     """A model that knows the embodiments' scales, and nothing else."""
     torch.manual_seed(0)
-    settings = {"width": 32, "depth": 1, "heads": 2} | network
+    settings = {"width": 32, "depth": 1, "heads": 2, "reader": 48} | network
     model = InverseDynamics(IDMConfig.of(VIEWS, windows.embodiments, windows.stride, **settings))
     for p in windows.prepared:
         assert p.proprio is not None
@@ -276,13 +278,45 @@ def test_what_is_known_is_drawn_as_the_loop_knows_it(windows: Windows) -> None:
     torch.manual_seed(0)
     batch = some(windows, len(windows))
     told = draw_told(batch, NOW)
-    assert not told.measured[:, NOW + 1 :].any()
-    whole = told.measured[:, : NOW + 1].float().mean(0)
-    assert whole[NOW] > whole[0] > 0.5  # some have the last one alone, some none
+    recorded = told.measured[:, -1]  # a state that was recorded throughout, as labels are read along
+    assert 0.02 < recorded.float().mean() < 0.25
+    assert told.measured[recorded].all()
+    assert not told.commanded[recorded].any()
+    assert not told.measured[~recorded, NOW + 1 :].any()
+    share = told.measured[~recorded].float().mean(0)
+    assert 1.0 > share[NOW] > share[0] > 0.5  # some have the last one alone, some none
     flight = told.commanded[:, NOW:].sum(1)
     assert set(flight.tolist()) >= {0, 1, 2}
     runs = told.commanded.long().diff(dim=1)
     assert (runs > 0).sum() == 0  # known up to some moment, unknown from there on
+
+
+def test_the_servo_is_undone_from_the_motion_around() -> None:
+    """A servo that goes half of the way to the mean of the last two targets: at rest and in motion."""
+    generator = torch.Generator().manual_seed(0)
+    body = Embodiment("toy", JOINTS[:1], (), (), JOINTS[:1])
+    episodes = []
+    for _ in range(20):
+        targets = torch.nn.functional.avg_pool1d(torch.randn(1, 1, 100, generator=generator), 9, 1)[0, 0].cumsum(0)
+        position, positions = targets[0], []
+        for before, now in itertools.pairwise(targets):
+            positions.append(position)
+            position = position + 0.5 * ((before + now) / 2 - position)
+        episodes.append((torch.stack(positions)[:, None], targets[1:, None, None]))
+    filters = inverse_servo(body, episodes, 1)
+    positions, targets = episodes[0][0][:, 0], episodes[0][1][:, 0, 0]
+    steps = positions.diff().unfold(0, 2 * TAPS + 1, 1)
+
+    def error(before: int, after: int) -> float:
+        told = positions[TAPS + 1 : -TAPS] + (filters[before, after, 0, 0] * steps).sum(-1)
+        return float((told - targets[TAPS : TAPS + len(told)]).square().mean().sqrt())
+
+    held = float((positions[TAPS + 1 : -TAPS] - targets[TAPS : TAPS + len(steps)]).square().mean().sqrt())
+    assert error(TAPS, TAPS) < 0.25 * held
+    assert error(TAPS, TAPS) <= error(TAPS, 0) <= error(0, 0)
+    assert (filters[1, 2, 0, 0] == 0).tolist() == [True, True, False, False, False, False, True]
+    with pytest.raises(InputError, match="no episode has 8 frames"):
+        inverse_servo(body, [(positions[:5, None], targets[:5, None, None])], 1)
 
 
 def test_what_was_seen_once_is_recalled(windows: Windows) -> None:
