@@ -26,6 +26,7 @@ from tasks.dataset.lerobot_format import Features
 from tasks.dataset.publisher import Publisher
 from tasks.dataset.reader import open_dataset
 from tasks.dataset.staging import EpisodeWriter, stage_quarantine
+from tasks.disturbed_policy import DisturbedPolicy
 from tasks.durable import FullDiskError
 from tasks.random_policy import RandomPolicy
 from tasks.simulation import Settings, Simulation, versions
@@ -72,6 +73,7 @@ class Job:
         worlds: worlds in all, shared out among the workers.
         workers: processes.
         seconds: time limit of an episode [s]; 0 for the task's own.
+        disturbance: how far the joints are pushed aside now and then at most [rad], see `tasks.disturbed_policy`.
         make: makes any other policy for so many worlds, in each worker process: it is pickled on its way there.
     """
 
@@ -82,14 +84,20 @@ class Job:
     worlds: int = 8
     workers: int = 2
     seconds: float = 0.0
+    disturbance: float = 0.0
     make: Callable[[int], Policy] | None = None
 
     def make_policy(self, nworld: int) -> Policy:
         """Return the policy for so many worlds."""
-        return make_policy(self.policy, self.settings, nworld) if self.make is None else self.make(nworld)
+        policy = make_policy(self.policy, self.settings, nworld) if self.make is None else self.make(nworld)
+        if self.disturbance == 0.0:
+            return policy
+        return DisturbedPolicy(policy, len(self.settings.layout.arm.home), self.disturbance, nworld)
 
     def check(self) -> None:
         """Raise InputError for settings that cannot be run."""
+        if not 0.0 <= self.disturbance <= 0.5:
+            raise InputError(f"disturbance = {self.disturbance} rad must lie in 0 … 0.5")
         self.make_policy(1)
         if self.worlds < 1 or self.workers < 1:
             raise InputError(f"worlds = {self.worlds} and workers = {self.workers} must be at least 1")
@@ -120,6 +128,7 @@ def roll_out(job: Job, *, resume: bool = False, report: Callable[[Progress], Non
         "policy": job.policy,
         "seed": job.rows.seed,
         "seconds": job.seconds,
+        "disturbance": job.disturbance,
         "variants": _digest(job.rows),
         "versions": versions(),
     }

@@ -91,6 +91,7 @@ def go(config: DictConfig, rows: Rows, folder: Path, *, resuming: bool) -> rollo
         worlds=settings.whole(config, "worlds", 1),
         workers=settings.cores() if config.workers is None else settings.whole(config, "workers", 1),
         seconds=float(config.seconds),
+        disturbance=float(config.disturbance),
         make=learned,
     )
     columns = (
