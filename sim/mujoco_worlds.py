@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import mujoco
 import numpy as np
 from mujoco.batch import Batch, SimulationError
@@ -15,6 +17,10 @@ from sim.worlds import WorldState
 RUNNING_FIELDS = ("eq_data", "geom_surfacevel", "opt.gravity", "opt.sleep_tolerance")
 SPEED_LIMIT = 100.0  # [m/s, rad/s] nothing in a cell moves so fast unless the physics has blown up
 OVERSPEED = 3.0  # times the fastest joint's limit: no servo lets an arm whip round like that
+
+# By itself the engine writes a warning for every world that breaks, and a file into the working folder. `broken` says
+# the same, world by world.
+mujoco.set_mju_user_warning(logging.getLogger("mujoco").info)
 
 
 class MujocoWorlds:
