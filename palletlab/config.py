@@ -149,7 +149,7 @@ def settings_of(config: DictConfig, slots: int | None = None) -> Settings:
     layout.check()
     rendering = bool(config.get("render", False))
     cameras = tuple(str(c) for c in config.cameras) if rendering else ()
-    size = whole(config, "image_size", 1) if "image_size" in config else Settings.image_size
+    size = Settings.image_size if config.get("image_size") is None else whole(config, "image_size", 1)
     return Settings(task.name, layout, slots or whole(config, "task.slots", 1), cameras, size)
 
 

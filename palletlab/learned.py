@@ -19,8 +19,12 @@ from sim.cell import PERIOD
 from tasks.simulation import Settings
 from tasks.task import Policy
 
-# Where each kind is loaded: `summary(folder)` and `load(folder, cell, nworld, **loop)`.
+# Where each kind is loaded: `summary(folder)` and `load(folder, cell, nworld, **loop)`; and what it is.
 LEARNED = {"dva": "policies.dva.load", "baseline": "policies.baselines.load"}
+SAYS = {
+    "dva": "Imagines the next frames and reads actions from them; checkpoint=FOLDER with video/ and idm/ in it.",
+    "baseline": "Puts actions out directly, on the same backbone; checkpoint=FOLDER.",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Learned:
 
 
 def fill_in(config: DictConfig) -> None:
-    """Complete the settings by what a learned policy needs: a full path, and pictures even where none are wanted.
+    """Complete the settings by what a learned policy needs: a full path, and pictures like those it was trained on.
 
     Raises:
         InputError: checkpoint and policy do not go together, or a camera is missing that the checkpoint sees.
@@ -65,7 +69,10 @@ def fill_in(config: DictConfig) -> None:
             raise InputError(f"policy={kind} has no checkpoint; learned are {', '.join(LEARNED)}")
         return
     config.checkpoint = str(_folder(config).resolve())
-    cameras = _summary(config).cameras
+    summary = _summary(config)
+    cameras = summary.cameras
+    if config.get("image_size") is None:
+        config.image_size = summary.pixels
     if not config.render:
         config.render, config.cameras = True, list(cameras)
     missing = [name for name in cameras if name not in config.cameras]

@@ -134,8 +134,9 @@ def learner_of(
         known = Meaning.of(earlier.about)
         numbers = {"texts": known.texts, "embodiments": known.embodiments}
     windows = Windows(prepared, length, train, **numbers)
+    cameras = {name: size for p in reversed(prepared) for name, size in p.cameras.items()}
     meaning = Meaning(
-        recipe.views, recipe.rate, windows.stride, windows.texts, windows.embodiments, Statistics.of(windows)
+        recipe.views, recipe.rate, windows.stride, windows.texts, windows.embodiments, Statistics.of(windows), cameras
     )
     if kind == "tokenizer":
         learner: Learner = TokenizerLearner(Autoencoder(recipe.views[0].size, **recipe.autoencoder), meaning)

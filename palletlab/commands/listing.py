@@ -10,6 +10,7 @@ from rich.table import Table
 from assets.arms import ARMS
 from assets.errors import unknown
 from palletlab.config import options
+from palletlab.learned import SAYS
 from palletlab.robots import ROBOTS
 from tasks.families import FAMILIES, family
 from tasks.random_policy import RandomPolicy
@@ -58,7 +59,8 @@ def _task_rows(task: TaskFamily) -> list[tuple[str, str]]:
 
 def _policy_rows(task: TaskFamily) -> list[tuple[str, str]]:
     policies = {**task.policies, RANDOM: RandomPolicy}
-    return [(name, (make.__doc__ or "").splitlines()[0]) for name, make in policies.items()]
+    made = [(name, (make.__doc__ or "").splitlines()[0]) for name, make in policies.items()]
+    return [*made, *SAYS.items()]
 
 
 def _variation_rows(task: TaskFamily) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ def summary(folder: Path | str) -> Summary:
         InputError: there is none, or it is damaged.
     """
     kept = load_checkpoint(folder, "baseline")
-    return Summary(tuple(dict.fromkeys(view["camera"] for view in kept.about["views"])), kept.hash[:12])
+    return Summary.of(kept.about, kept.hash[:12])
 
 
 def load(

@@ -54,6 +54,7 @@ class Prepared:
         embodiment: names of the numbers; `VIDEO` without actions.
         rate: pictures a second.
         stride: actions per picture; 1 for plain video.
+        cameras: height and width [pixels] of each camera's pictures, of which views are made; none of plain video.
     """
 
     root: str
@@ -70,6 +71,7 @@ class Prepared:
     embodiment: Embodiment
     rate: float
     stride: int
+    cameras: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
 
 def prepare(
@@ -243,7 +245,9 @@ def _open(plan: _Plan, folder: Path) -> Prepared:
         numbers = {n: array(n) for n in ("proprio", "actions", "task", "episode", "starts", "success")}
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: decoded pictures are damaged; remove the folder, they are made again") from error
-    texts = plan.dataset.tasks if isinstance(plan.dataset, LeRobotDataset) else ()
+    texts, cameras = (
+        (plan.dataset.tasks, plan.dataset.cameras) if isinstance(plan.dataset, LeRobotDataset) else ((), {})
+    )
     return Prepared(
         str(plan.dataset.root),
         about["hash"],
@@ -254,6 +258,7 @@ def _open(plan: _Plan, folder: Path) -> Prepared:
         embodiment=plan.embodiment,
         rate=plan.rate,
         stride=plan.stride,
+        cameras=dict(cameras),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,19 @@ class Summary:
     Attributes:
         cameras: that the policy sees.
         hash: short, of all weights.
+        pixels: height of the cameras' pictures that it was trained on; None where that is not known.
     """
 
     cameras: tuple[str, ...]
     hash: str
+    pixels: int | None = None
+
+    @staticmethod
+    def of(about: Mapping[str, Any], hash: str) -> Summary:
+        """Return the summary of what a checkpoint says about itself."""
+        names = tuple(dict.fromkeys(view["camera"] for view in about["views"]))
+        heights = [height for name, (height, _) in about.get("cameras", {}).items() if name in names]
+        return Summary(names, hash, heights[0] if heights else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +93,7 @@ def summary(folder: Path | str) -> Summary:
         InputError: there is none, or it is damaged.
     """
     parts = _parts(folder)
-    return Summary(tuple(dict.fromkeys(view.camera for view in _views(parts[0]))), _hash(parts))
+    return Summary.of(parts[0].about, _hash(parts))
 
 
 def load_models(folder: Path | str) -> Models:

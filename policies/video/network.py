@@ -32,6 +32,7 @@ class Meaning:
         texts: what is to be done, by index.
         embodiments: arms and tools, by index.
         statistics: of their proprioception and actions.
+        cameras: height and width [pixels] of the cameras' pictures that were trained on, where they are known.
     """
 
     views: tuple[View, ...]
@@ -40,6 +41,7 @@ class Meaning:
     texts: tuple[str, ...]
     embodiments: tuple[Embodiment, ...]
     statistics: Statistics
+    cameras: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -51,6 +53,7 @@ class Meaning:
             "texts": list(self.texts),
             "embodiments": [dataclasses.asdict(embodiment) for embodiment in self.embodiments],
             "statistics": self.statistics.to_dict(),
+            "cameras": {name: list(size) for name, size in self.cameras.items()},
         }
 
     @staticmethod
@@ -64,6 +67,7 @@ class Meaning:
             tuple(about["texts"]),
             tuple(Embodiment.from_dict(values) for values in about["embodiments"]),
             Statistics.from_dict(about["statistics"]),
+            {name: (int(height), int(width)) for name, (height, width) in about.get("cameras", {}).items()},
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,17 +11,12 @@ import numpy as np
 from assets.errors import InputError
 from policies.data.view import View
 from policies.dva.leapfrog import Question, Rhythm
+from policies.dva.load import Summary
 from policies.dva.policy import Cell, DVAPolicy, Senses
 from policies.embodiment import ACTION, STATE, Embodiment
 from tasks.palletizing.task import INSTRUCTION
 
 VIEWS = (View("cell", (0.1, 0.1, 0.9, 0.9), 16),)
-
-
-@dataclasses.dataclass(frozen=True)
-class Summary:
-    cameras: tuple[str, ...]
-    hash: str
 
 
 def write(folder: Path, hash: str = "abc123") -> Path:

@@ -117,7 +117,7 @@ def untrained(folder: Path) -> Path:
     )
     widths, tokenizer = action_widths([body], 1), Autoencoder(16, 2, 4, (2, 2), 16)
     scales = Statistics(*(Scale(torch.zeros(1, n), torch.ones(1, n)) for n in widths))
-    meaning = Meaning((View("wrist", size=16),), 10.0, 1, (INSTRUCTION,), (body,), scales)
+    meaning = Meaning((View("wrist", size=16),), 10.0, 1, (INSTRUCTION,), (body,), scales, {"wrist": (48, 48)})
     config = VideoConfig(
         16, 2, 2, 1, views=1, tokens=tokenizer.tokens, latent=tokenizer.dim, context=8, proprio=widths[0], actions=7
     )
@@ -128,6 +128,16 @@ def untrained(folder: Path) -> Path:
     save(folder / "video", network.state_dict(), network.about)
     save(folder / "idm", inverse.state_dict(), network.about | {"kind": "idm", "config": dataclasses.asdict(idm)})
     return folder
+
+
+def test_the_cameras_are_set_as_a_checkpoint_wants_them(tmp_path: Path) -> None:
+    given = ["policy=dva", f"checkpoint={untrained(tmp_path / 'networks')}", "render=false"]
+    config = settings.load("rollout", [*SMALL[:-2], *given])
+    fill_in(config)
+    assert (list(config.cameras), config.render, config.image_size) == (["wrist"], True, 48)
+    config = settings.load("rollout", [*SMALL, *given])
+    fill_in(config)
+    assert config.image_size == 32
 
 
 @pytest.mark.usefixtures("rendering")
