@@ -73,14 +73,18 @@ class Share:
     seed: int = 0
 
 
-def prepared_of(data: Sequence[str | Path], recipe: Recipe, says: Says) -> list[Prepared]:
-    """Decode the datasets, or find what has been decoded before; InputError for what cannot be read."""
+def prepared_of(data: Sequence[str | Path], recipe: Recipe, actions: bool, says: Says) -> list[Prepared]:
+    """Decode the datasets, or find what has been decoded before; InputError for what cannot be read.
+
+    Without `actions` they count as video alone.
+    """
     if not data:
         raise InputError("there is nothing to train on: data=[FOLDER, ...] names datasets or videos")
-    return [
+    prepared = [
         prepare(open_source(path), recipe.views, recipe.rate, progress=lambda done, n, p=path: says(f"{p}", done, n))
         for path in data
     ]
+    return prepared if actions else [p.without_actions() for p in prepared]
 
 
 def episodes_of(prepared: Sequence[Prepared], share: Share) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -92,7 +92,7 @@ def _train(config: DictConfig, folder: Path, resume: bool) -> dict[str, Any]:
             line = lines.setdefault(what, bar.add_task(Path(what).name, total=total) if what not in lines else 0)
             bar.update(line, completed=done, total=total)
 
-        prepared = prepared_of(config.data, recipe, says)
+        prepared = prepared_of(config.data, recipe, bool(config.actions), says)
         mine, kept = episodes_of(prepared, share)
         learner, prepared, numbers = learner_of(config.kind, recipe, prepared, mine, length, says)
     windows = Windows(prepared, length, mine, **numbers)

@@ -73,6 +73,10 @@ class Prepared:
     stride: int
     cameras: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
+    def without_actions(self) -> Prepared:
+        """Return the same as if nobody had recorded what the arm was told, nor where it was: video alone."""
+        return dataclasses.replace(self, proprio=None, actions=None, embodiment=VIDEO, stride=1)
+
 
 def prepare(
     dataset: LeRobotDataset | VideoFiles,

@@ -58,6 +58,17 @@ def test_each_kind_is_trained_and_loads(data: Path, tmp_path: Path, capsys: pyte
     assert np.abs((before[name] - after[name]).numpy()).max() < 0.02
 
 
+def test_what_was_learned_from_video_alone_is_gone_on_with(data: Path, tmp_path: Path) -> None:
+    tokenizer = trained("tokenizer", data, tmp_path / "tokenizer", "actions=false")
+    video = trained("video", data, tmp_path / "video", f"tokenizer={tokenizer}", "actions=false")
+    assert load(video).about["embodiments"] == []
+    further = trained("video", data, tmp_path / "further", f"tokenizer={tokenizer}", f"start={video}", steps=1)
+    assert len(load(further).about["embodiments"]) == 1
+    before, after = load(video).weights, load(further).weights
+    assert np.abs((before["model.place"] - after["model.place"]).numpy()).max() < 0.02
+    assert "model.condition.proprio.weight" in set(after) - set(before)
+
+
 def test_a_training_is_resumed(data: Path, tmp_path: Path) -> None:
     folder = trained("tokenizer", data, tmp_path / "run")
     text = (folder / "config.yaml").read_text()
