@@ -202,7 +202,7 @@ def test_the_memory_holds_what_happened_and_nothing_imagined() -> None:
         assert bool(condition.actions_known[0, 0]) == (number > 0)
         if number:
             np.testing.assert_array_equal(condition.actions[0, 0].view(2, 3), way[2 * number - 2 : 2 * number])
-    assert policy.decider._caches[0].frames.tolist() == [19]  # pyright: ignore[reportAttributeAccessIssue]
+    assert policy.decider._memory.caches[0].frames.tolist() == [19]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_the_translation_reads_real_frames_then_imagined_ones() -> None:
@@ -305,7 +305,7 @@ def test_frames_are_taken_in_once_however_often_they_come() -> None:
     assert real_frames(video) == 4
     one.decide([asked(2, 5)])  # 4, 5, 6 are new
     assert real_frames(video) == 7
-    assert one._caches[0].frames.tolist() == [7]
+    assert one._memory.caches[0].frames.tolist() == [7]
 
 
 @pytest.mark.parametrize("again", [asked(9, 2), asked(0, 3)])
@@ -313,7 +313,7 @@ def test_missing_frames_and_a_beginning_start_afresh(again: Question) -> None:
     one, video = decider()
     one.decide([asked(0, 4)])
     one.decide([again])
-    assert one._caches[0].frames.tolist() == [len(again.proprio)]
+    assert one._memory.caches[0].frames.tolist() == [len(again.proprio)]
     begin = [c for _, c in video.written if c.proprio is not None][4]
     assert begin.actions_known is not None
     assert not begin.actions_known.any()
@@ -322,11 +322,11 @@ def test_missing_frames_and_a_beginning_start_afresh(again: Question) -> None:
 def test_worlds_in_one_batch_decide_as_alone() -> None:
     alone = [decider()[0].decide([asked(first, 2)])[0] for first in (0, 5)]
     together, _ = decider(3)
-    together._together, together._caches = 3, [together.video.model.cache(3, 16)]
+    together._memory._together, together._memory.caches = 3, [together.video.model.cache(3, 16)]
     both = together.decide([asked(5, 2, world=2), asked(0, 2, world=0)])
     np.testing.assert_array_equal(both[0], alone[1])
     np.testing.assert_array_equal(both[1], alone[0])
-    assert together._caches[0].frames.tolist() == [2, 0, 2]
+    assert together._memory.caches[0].frames.tolist() == [2, 0, 2]
 
 
 def replaced(**more: Any) -> Question:
