@@ -7,12 +7,14 @@ A checkpoint (`folder/last`) holds the averaged weights and all that is needed t
 numbers, the sampler's position. On a CPU a training that was interrupted goes on as if it had not been, to the bit.
 
 Under torchrun every process has a share of each batch; gradients are averaged by hand after the backward pass: a
-learner may then use its modules as it likes, and parameters that had no part in a step are no special case.
+learner may then use its modules as it likes, and parameters that had no part in a step are no special case. With
+`shard`, for a video model that one GPU cannot hold, it is FSDP2 that averages them (`policies.sharding`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import io
 import math
@@ -33,6 +35,7 @@ from policies.checkpoint import LAST, find, save
 from policies.data.windows import Batch, Batches
 from policies.ema import Average
 from policies.processes import Processes, processes, random_state, set_random_state, stop_asked
+from policies.sharding import gathered, like, shard, share_state, whole
 
 RESUME = "resume.pt"
 SCHEDULES = ("cosine", "linear", "constant")
@@ -58,6 +61,7 @@ class TrainSettings:
         sample_every: steps between two samples and tests; 0 for none.
         save_minutes: between two checkpoints.
         keep_every: steps between two checkpoints that are kept as `step-<number>`; 0 for none.
+        shard: whether the processes share out a video model among them, instead of each having all of it.
     """
 
     steps: int = 0
@@ -75,6 +79,7 @@ class TrainSettings:
     sample_every: int = 0
     save_minutes: float = 10.0
     keep_every: int = 0
+    shard: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a training without an end."""
@@ -188,7 +193,7 @@ def _loop(
         if settings.sample_every and state.step % settings.sample_every == 0:
             result |= state.look(tests, writer)
         if settings.keep_every and state.step % settings.keep_every == 0:
-            state.save(folder / f"step-{state.step:07d}", whole=False)
+            state.save(folder / f"step-{state.step:07d}", resumable=False)
 
     if tests:
         result |= state.look(tests, None)
@@ -216,6 +221,14 @@ class _State:
         self.windows_per_step = batches.sampler.batch * group.world
         learner.module.to(group.device).train()
         group.same_for_all(learner.module)
+        self.shown: Any = learner  # whose samples and tests are shown
+        if settings.shard:
+            if group.world == 1:
+                raise InputError("shard = true shares a model out among processes: start several, with torchrun")
+            if group.rank == 0:
+                self.shown = copy.copy(learner)
+                self.shown.module = copy.deepcopy(learner.module)
+            shard(learner.module, settings.bf16)
         self.optimizer = learner.optimizer(settings.lr)
         for part in self.optimizer.param_groups:
             part.setdefault("initial_lr", part["lr"])
@@ -230,8 +243,9 @@ class _State:
             parts = self.learner.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
-        self.processes.average_gradients(module)
-        norm = nn.utils.clip_grad_norm_(module.parameters(), settings.clip or float("inf"))
+        if not settings.shard:
+            self.processes.average_gradients(module)
+        norm = gathered(nn.utils.clip_grad_norm_(module.parameters(), settings.clip or float("inf")))
         share = rate_at(settings, self.step, done)
         self.lr = settings.lr * share
         for part in self.optimizer.param_groups:
@@ -243,12 +257,16 @@ class _State:
 
     def look(self, tests: Sequence[Batch], writer: SummaryWriter | None) -> dict[str, float]:
         """Test and sample with the averaged weights; the random numbers of training are not touched."""
+        weights = self._averaged() if self.settings.shard else {}
         if self.processes.rank:
             return {}
         device = self.processes.device
         devices = [device] if device.type == "cuda" else []
-        learner, result = self.learner, {}
-        with torch.random.fork_rng(devices), self.average.in_place_of(learner.module), torch.no_grad():
+        learner, result = self.shown, {}
+        if weights:
+            learner.module.load_state_dict(weights)
+        averaged = contextlib.nullcontext() if weights else self.average.in_place_of(learner.module)
+        with torch.random.fork_rng(devices), averaged, torch.no_grad():
             torch.manual_seed(0)
             learner.module.eval()
             if tests:
@@ -264,17 +282,24 @@ class _State:
             learner.module.train()
         return result
 
-    def save(self, folder: Path, whole: bool = True) -> None:
-        """Write a checkpoint of the averaged weights; `whole` with all that is needed to go on."""
+    def _averaged(self) -> dict[str, Tensor]:
+        """The averaged weights by name, put together if they are shared out; with what is not averaged as it is."""
+        return whole({**self.learner.module.state_dict(), **self.average.values})
+
+    def save(self, folder: Path, resumable: bool = True) -> None:
+        """Write a checkpoint of the averaged weights; `resumable` with all that is needed to go on."""
         random = self.processes.gather(random_state(self.processes.device))
+        weights = self._averaged()
+        state = (self.learner.module.state_dict(), self.optimizer.state_dict(), self.average.values)
+        module, optimizer, average = (whole(values) if resumable else {} for values in state)
         if self.processes.rank:
             return
         extra = {}
-        if whole:
+        if resumable:
             everything = {
-                "module": self.learner.module.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "average": self.average.values,
+                "module": module,
+                "optimizer": optimizer,
+                "average": average,
                 "random": random,
                 "position": self.batches.position,
                 "windows": len(self.batches.windows),
@@ -294,16 +319,19 @@ class _State:
             "datasets": [{"name": Path(p.root).name, "hash": p.hash} for p in self.batches.windows.prepared],
             "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
         }
-        with self.average.in_place_of(self.learner.module):
-            save(folder, self.learner.module.state_dict(), {**about, "provenance": provenance}, extra)
+        save(folder, weights, {**about, "provenance": provenance}, extra)
 
     def restore(self, path: Path) -> None:
         """Go on from what `save` wrote."""
         try:
-            kept: Mapping[str, Any] = torch.load(path, map_location=self.processes.device, weights_only=True)
-            self.learner.module.load_state_dict(kept["module"])
+            # What is shared out is read on the CPU: one GPU need not hold it.
+            device = "cpu" if self.settings.shard else self.processes.device
+            kept: Mapping[str, Any] = torch.load(path, map_location=device, weights_only=True)
+            own = self.learner.module.state_dict()
+            self.learner.module.load_state_dict(like(kept["module"], own))
             self.optimizer.load_state_dict(kept["optimizer"])
-            self.average.values = kept["average"]
+            share_state(self.optimizer)
+            self.average.values = like(kept["average"], own)
         except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
             line = (str(error).splitlines() or [repr(error)])[0]
             raise InputError(
