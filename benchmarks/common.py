@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,6 @@ from rich.table import Table
 
 from sim.knobs import Rows
 from sim.variations import Variation
-from tasks.families import FAMILIES
 from tasks.palletizing.variants import Planner, plan_rows
 from tasks.simulation import Settings, versions
 
@@ -147,9 +146,9 @@ def over_all(speeds: Sequence[float]) -> float:
     return float(1.0 / (1.0 / np.asarray(speeds)).mean())
 
 
-def add_task(parser: argparse.ArgumentParser) -> None:
-    """Add the argument `--task`."""
-    parser.add_argument("--task", choices=sorted(FAMILIES), default="palletizing", help="task family")
+def add_task(parser: argparse.ArgumentParser, known: Iterable[str]) -> None:
+    """Add the argument `--task`, one of the families that the benchmark knows what to do with."""
+    parser.add_argument("--task", choices=sorted(known), default="palletizing", help="task family")
 
 
 def add_draws(parser: argparse.ArgumentParser) -> None:

@@ -108,7 +108,7 @@ def judged(
 def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = arguments("expert", "A task's expert over the nominal and the wide variation.")
-    add_task(parser)
+    add_task(parser, WORKS)
     parser.add_argument("--stage", help="only this stage of the task, or `whole`; all by default")
     add_draws(parser)
     given = parser.parse_args(words)

@@ -116,7 +116,7 @@ class Stepping:
 def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = arguments("stepping", "The full environment against bare Batch stepping.")
-    add_task(parser)
+    add_task(parser, SECONDS)
     given = parser.parse_args(words)
     worlds, blocks, periods = sized(given, 64, 64, 2), sized(given, 16, 5, 2), sized(given, 30, 8, 2)
     number = sized(given, 8, 4, 1)

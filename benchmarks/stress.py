@@ -149,7 +149,7 @@ WATCHES = {"palletizing": StateWatch, "tote_breakdown": ToteWatch}
 def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = arguments("stress", "Variants with every knob at its widest.")
-    add_task(parser)
+    add_task(parser, VARIANTS)
     add_draws(parser)
     given = parser.parse_args(words)
     variants = given.draws or sized(given, VARIANTS[given.task], 40, 4)

@@ -120,5 +120,5 @@ class Cartons:
         friction = worlds.field("geom_friction")
         friction[block(ids, scene.grips, [0])] = rows["surface.cardboard_cardboard.friction"][:, None, None]
         for surface, knob in (("wood", "cardboard_wood"), ("belt", "cardboard_belt"), ("floor", "cardboard_floor")):
-            geoms = scene.surfaces[surface]
-            friction[block(ids, geoms, [0])] = rows[f"surface.{knob}.friction"][:, None, None]
+            if surface in scene.surfaces:
+                friction[block(ids, scene.surfaces[surface], [0])] = rows[f"surface.{knob}.friction"][:, None, None]

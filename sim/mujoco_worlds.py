@@ -48,7 +48,11 @@ class MujocoWorlds:
         self.joint_anchor = self.batch.bind("xanchor")
         self.joint_axis = self.batch.bind("xaxis")
         self.site_xpos = self.batch.bind("site_xpos")
+        self.mocap_pos, self.mocap_quat = np.zeros((nworld, 0, 3)), np.zeros((nworld, 0, 4))
         self._state = [self.batch.bind(f) for f in _STATE]
+        if model.nmocap:
+            self.mocap_pos, self.mocap_quat = self.batch.bind("mocap_pos"), self.batch.bind("mocap_quat")
+            self._state += [self.mocap_pos, self.mocap_quat]
         self._fields = {name: self.batch.expand(name) for name in RUNNING_FIELDS}
         self._template = {name: field[0].copy() for name, field in self._fields.items()}
         self._joint_limit = OVERSPEED * max(j.velocity_limit for j in scene.scene.arm.body.joints())

@@ -130,6 +130,7 @@ class Scene:
         goods: what is handled.
         cameras, lights: what sees and what shines.
         solimp: impedance of its contacts, as MuJoCo means it.
+        moved: what a task puts where it wants, through `Worlds.mocap_pos`: a demonstrator's hand, say.
     """
 
     arm: Arm
@@ -140,6 +141,7 @@ class Scene:
     cameras: tuple[Camera, ...]
     lights: tuple[Light, ...]
     solimp: tuple[float, float, float, float, float] = SOLIMP
+    moved: tuple[Placed, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -346,6 +348,8 @@ def compile_scene(scene: Scene) -> CompiledScene:
     floor.priority = PRIORITY["floor"]
     for placed in scene.furniture:
         _add_body(world, placed.body, placed.position, placed.quaternion, arm=False)
+    for placed in scene.moved:  # in this order in the engine's arrays
+        _add_body(world, placed.body, placed.position, placed.quaternion, arm=False).mocap = True
     last = list(scene.arm.body.walk())[-1].name
     _add_body(world, scene.arm.body.attach(last, scene.tool), scene.arm_position, (1.0, 0.0, 0.0, 0.0), arm=True)
     _state_weight(spec.body(scene.tool.name), scene.tool)

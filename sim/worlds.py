@@ -36,7 +36,7 @@ class Image:
 class Worlds(Protocol):
     """Parallel worlds of one scene.
 
-    State arrays are live: reading gives the present, writing (qpos, qvel, eq_active) acts at the next step.
+    State arrays are live: reading gives the present, writing (qpos, qvel, eq_active, mocap_*) acts at the next step.
     `ids` always means an ascending array of world indices.
     """
 
@@ -45,6 +45,8 @@ class Worlds(Protocol):
     qpos: np.ndarray  # (nworld, nq)
     qvel: np.ndarray  # (nworld, nv)
     ctrl: np.ndarray  # (nworld, nu) the servos' targets
+    mocap_pos: np.ndarray  # (nworld, moved, 3) [m] where the scene's `moved` bodies are; part of the state
+    mocap_quat: np.ndarray  # (nworld, moved, 4) wxyz
     eq_active: np.ndarray  # (nworld, neq)
     xpos: np.ndarray  # (nworld, nbody, 3) [m]
     xquat: np.ndarray  # (nworld, nbody, 4) wxyz

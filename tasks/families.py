@@ -13,7 +13,13 @@ from sim.variations import Variation
 from tasks.task import TaskFamily
 
 # name: the module that holds its `FAMILY`
-FAMILIES = {"palletizing": "tasks.palletizing.family", "tote_breakdown": "tasks.totes.family"}
+FAMILIES = {
+    "palletizing": "tasks.palletizing.family",
+    "tote_breakdown": "tasks.totes.family",
+    "inspected_tote": "tasks.memory.inspected_tote",
+    "step_ambiguity": "tasks.memory.step_ambiguity",
+    "shown_arrangement": "tasks.memory.shown_arrangement",
+}
 
 
 def family(name: str) -> TaskFamily:

@@ -55,9 +55,12 @@ class Obstacle:
 class Motion:
     """Plans paths of one arm's tool."""
 
-    def __init__(self, arm: Arm, base_height: float):
-        """Plan for an arm whose base stands `base_height` [m] above the floor."""
-        self.arm, self.base_height = arm, base_height
+    def __init__(self, arm: Arm, base_height: float, tool_length: float = LENGTH):
+        """Plan for an arm whose base stands `base_height` [m] above the floor, its tool's tip `tool_length` [m] away.
+
+        `clear` knows the shape of the combination tool alone.
+        """
+        self.arm, self.base_height, self.tool_length = arm, base_height, tool_length
         self.kinematics = Kinematics(arm)
         self.step = MAX_SHARE * PERIOD * np.array([j.velocity_limit for j in arm.body.joints()])
         self.home_joints = np.array(arm.home)
@@ -66,7 +69,7 @@ class Motion:
 
     def _home(self) -> np.ndarray:
         position, rotation = self.kinematics.flange_pose(self.home_joints[None])
-        tip = position[0] + rotation[0, :, 2] * LENGTH
+        tip = position[0] + rotation[0, :, 2] * self.tool_length
         heading = float(np.arctan2(tip[1], tip[0]))
         turn = float(np.arctan2(rotation[0, 1, 0], rotation[0, 0, 0])) - heading
         height = tip[2] + self.base_height
@@ -164,7 +167,7 @@ class Motion:
     def _solved(self, tool: np.ndarray, joints: np.ndarray) -> np.ndarray | None:
         """Return joints (k, 6) in the configuration that the arm is in, or None out of its reach."""
         rotation = self.rotations(tool)
-        flange = self.tips(tool) - LENGTH * rotation[:, :, 2] - np.array([0.0, 0.0, self.base_height])
+        flange = self.tips(tool) - self.tool_length * rotation[:, :, 2] - np.array([0.0, 0.0, self.base_height])
         found = self.kinematics.inverse(flange, rotation, np.tile(joints, (len(tool), 1)))
         away = np.abs(found[0] - joints).max(axis=1)
         if np.isnan(away).all():
@@ -183,7 +186,7 @@ class Motion:
         For a tool that lies flat this is the configuration in which nothing of the arm hangs below it.
         """
         rotation = self.rotations(goal[None])
-        flange = self.tips(goal[None]) - LENGTH * rotation[:, :, 2] - np.array([0.0, 0.0, self.base_height])
+        flange = self.tips(goal[None]) - self.tool_length * rotation[:, :, 2] - np.array([0.0, 0.0, self.base_height])
         found = self.kinematics.inverse(flange, rotation, joints[None])[0]
         fifth = -np.sin(found[:, 5]) * rotation[0, 2, 0] - np.cos(found[:, 5]) * rotation[0, 2, 1]
         elbow = -np.sin(found[:, 1])
