@@ -46,12 +46,14 @@ class Bench:
         data: datasets.
         variants: table of held-out variants.
         settings: overrides of every training, e.g. a smaller recipe.
+        driving: overrides of every closed loop.
     """
 
     folder: Path
     data: tuple[Path, ...]
     variants: Path
     settings: tuple[str, ...] = ()
+    driving: tuple[str, ...] = ()
 
     def dva(self, name: str, minutes: float, *more: str, **parts: Path) -> Path:
         """Return the folder of a trained tokenizer, video model and inverse model; `parts` are taken as they are."""
@@ -89,7 +91,7 @@ class Bench:
         if not (out / "result.json").is_file():
             shutil.rmtree(out, ignore_errors=True)
             given = f"policy={policy}", f"checkpoint={checkpoint}", f"variants={self.variants}"
-            palletlab("evaluate", *given, *more, f"out={out}")
+            palletlab("evaluate", *given, *self.driving, *more, f"out={out}")
         found = json.loads((out / "result.json").read_text())
         success = {episode["variant"]: episode["success"] for episode in found["episodes"]}
         return Loop(np.array([success[k] for k in sorted(success)], bool), found["figures"]["success"])

@@ -128,12 +128,13 @@ def main(words: Sequence[str] | None = None) -> None:
     given.minutes = given.minutes or sized(given, 60.0, 2.0, 0.02)
     work = (given.work or given.out.with_suffix("")).resolve()
     settings: tuple[str, ...] = ()
+    driving: tuple[str, ...] = ()
     if given.tiny:
-        given.data, given.variants, settings = *_little(work), TINY
+        given.data, given.variants, settings, driving = *_little(work), TINY, ("seconds=1",)
         given.hours = given.hours or [0.001]
     if not given.data or not given.variants:
         parser.error("--data and --variants are wanted")
-    bench = Bench(work, tuple(path.resolve() for path in given.data), given.variants.resolve(), settings)
+    bench = Bench(work, tuple(path.resolve() for path in given.data), given.variants.resolve(), settings, driving)
     figures = STUDIES[given.study](bench, given)
     where = f"{hours_of(bench.data):.2f} h of data, {given.minutes:g} minutes of training each"
     publish(given.study, given, figures, where)

@@ -14,6 +14,8 @@ COMMANDS = {
     "generate": "draw a table of variants, make them ready to run, render a contact sheet",
     "rollout": "run a policy over variants in parallel worlds, write a dataset; --resume, --replay",
     "train": "tokenizer, video, idm or baseline: networks from datasets; --resume",
+    "label": "pseudo-actions for video without actions; datasets without theirs",
+    "dream": "a video model runs freely from recorded starts: videos beside the truth, drift over time",
     "evaluate": "success with confidence intervals, failures by cause and knob",
     "identify": "finds a robot's row of knobs, from its motion or its logs; writes a calibration and a page",
     "validate": "the same trials in simulation and on a robot, side by side; --resume",
@@ -35,6 +37,14 @@ EXAMPLES = {
     "train": (
         "palletlab train tokenizer data=[outputs/rollout/2026-01-31_12-00-00/dataset]",
         "palletlab train video data=[demos.mp4,DATASET] tokenizer=FOLDER training.video.minutes=30 recipe=nano",
+    ),
+    "label": (
+        "palletlab label data=[DATASET] idm=outputs/train/2026-01-31_12-00-00",
+        "palletlab label data=[outputs/rollout/2026-01-31_12-00-00/dataset] drop=true",
+    ),
+    "dream": (
+        "palletlab dream checkpoint=FOLDER data=[DATASET]",
+        "palletlab dream checkpoint=FOLDER data=[DATASET] acts=idm count=200 seconds=120 videos=8",
     ),
     "evaluate": (
         "palletlab evaluate count=20 robot=ur10e",

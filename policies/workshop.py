@@ -135,8 +135,8 @@ def learner_of(
     earlier = None if recipe.start is None else load(recipe.start, kind)
     numbers: dict[str, Any] = {}
     if earlier is not None:
-        known = Meaning.of(earlier.about)
-        numbers = {"texts": known.texts, "embodiments": known.embodiments}
+        before = Meaning.of(earlier.about)
+        numbers = {"texts": before.texts, "embodiments": before.embodiments}
     windows = Windows(prepared, length, train, **numbers)
     cameras = {name: size for p in reversed(prepared) for name, size in p.cameras.items()}
     meaning = Meaning(
@@ -147,7 +147,11 @@ def learner_of(
     elif kind == "idm":
         if not windows.embodiments:
             raise InputError("an inverse dynamics model learns from actions: no dataset has any")
-        learner = IDMLearner(_inverse(recipe, meaning, prepared, train), meaning, _video(recipe))
+        inverse = InverseDynamics(IDMConfig.of(meaning.views, meaning.embodiments, meaning.stride, **recipe.inverse))
+        if earlier is not None:
+            _take(inverse, earlier.weights, earlier.folder)
+        _measure(inverse, meaning, prepared, train, len(numbers.get("embodiments", ())))
+        learner = IDMLearner(inverse, meaning, _video(recipe))
     else:
         if recipe.tokenizer is None:
             raise InputError(f"a {kind} is trained on latents: tokenizer=FOLDER names a trained tokenizer")
@@ -162,7 +166,7 @@ def learner_of(
                 _take(baseline.video.model, load_video(recipe.video).model.state_dict(), recipe.video)
         count = f"latents of {len(prepared)} datasets"
         prepared = [latents_of(p, network, lambda done, total: says(count, done, total)) for p in prepared]
-    if earlier is not None:
+    if earlier is not None and kind != "idm":
         _take(learner.module, earlier.weights, earlier.folder)
     return learner, list(prepared), numbers
 
@@ -182,20 +186,20 @@ def _transformer(recipe: Recipe, meaning: Meaning, tokenizer: Path) -> Any:
     return load_config({**recipe.transformer, **found}, "transformer")
 
 
-def _inverse(
-    recipe: Recipe, meaning: Meaning, prepared: Sequence[Prepared], train: Sequence[np.ndarray]
-) -> InverseDynamics:
-    """Return an inverse dynamics model that knows the embodiments' scales."""
-    model = InverseDynamics(IDMConfig.of(meaning.views, meaning.embodiments, meaning.stride, **recipe.inverse))
-    for number, embodiment in enumerate(meaning.embodiments):
+def _measure(
+    model: InverseDynamics, meaning: Meaning, prepared: Sequence[Prepared], train: Sequence[np.ndarray], known: int
+) -> None:
+    """Let an inverse dynamics model measure the embodiments beyond the `known` ones, which keep their scales."""
+    for number, embodiment in list(enumerate(meaning.embodiments))[known:]:
         episodes: list[tuple[Tensor, Tensor]] = []
         for p, mine in zip(prepared, train, strict=True):
             if p.embodiment == embodiment and p.proprio is not None and p.actions is not None:
                 parts = [slice(int(p.starts[e]), int(p.starts[e + 1])) for e in mine]
                 episodes += [(torch.from_numpy(p.proprio[s]), torch.from_numpy(p.actions[s])) for s in parts]
+        if known:
+            model.adopt(number)
         if episodes:
             model.measure(number, embodiment, episodes)
-    return model
 
 
 def _take(module: nn.Module, weights: Mapping[str, Tensor], where: Path) -> None:

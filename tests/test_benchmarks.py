@@ -14,6 +14,7 @@ import pytest
 
 import sim  # noqa: F401  before mujoco: it chooses what to render with
 from benchmarks.common import Figure, filled_totes, ratio
+from benchmarks.dreams import WAYS
 from benchmarks.faults import FAULTS
 from benchmarks.identify import OTHERS
 from benchmarks.walls import INSIDE, WallWatch
@@ -75,8 +76,28 @@ BARRED = {
         **{f"{kind}: held-out error below {other}": 1.0 for kind in ("contained", "richer") for other in OTHERS},
     },
     "validate": {"chance that the calibration's choice succeeds more often": 0.95, "predicted with real success": 0.9},
+    "dva_loop": {
+        "chunks a second, in real time": 3.0,
+        "waits of the arm": 0.0,
+        "sequential cycle over leapfrog's": 1.0,
+    },
+    "dreams": {
+        **{f"{way}: over guesses, {space}": 3.0 for way in WAYS.values() for space in ("camera", "rendered")},
+        "not collapsed": 0.95,
+    },
+    "inverse": {
+        "joint targets, recorded frames": 3.0,
+        "joint targets, dreamed frames": 10.0,
+        "second arm's error over the first's": 1.5,
+    },
+    "ranking": {},
+    "studies loop": {},
 }
-LONG = ("servo", "faults", "contact", "identify", "validate")  # real time, or a minute and more of fitting
+PICTURES = ("rollout", "dreams", "inverse", "ranking", "studies")
+# Real time, or a minute and more of fitting and training.
+LONG = (
+    "servo", "faults", "contact", "identify", "validate", "dva_loop", "dreams", "inverse", "ranking", "studies loop",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("words", [pytest.param(w, marks=pytest.mark.slow) if w in LONG else w for w in BARRED])
@@ -86,7 +107,7 @@ def test_it_runs_and_names_measured_value_and_bar(
     monkeypatch.setenv("PALLETLAB_CACHE", str(tmp_path / "cache"))
     name, *more = words.split()
     out = tmp_path / "deep" / f"{name}.json"
-    if name == "rollout" and os.environ["MUJOCO_GL"] == "disabled":
+    if name in PICTURES and os.environ["MUJOCO_GL"] == "disabled":
         pytest.skip(RENDERING_HELP)
     importlib.import_module(f"benchmarks.{name}").main([*more, "--tiny", "--out", str(out)])
     said = json.loads(out.read_text())
@@ -94,7 +115,7 @@ def test_it_runs_and_names_measured_value_and_bar(
     assert said["size"] == "tiny"
     figures = {f["name"]: f for f in said["figures"]}
     assert len(figures) == len(said["figures"])
-    assert all(math.isfinite(f["value"]) and (f["value"] >= 0 or f["unit"] == "r") for f in figures.values())
+    assert all(math.isfinite(f["value"]) and (f["value"] >= 0 or f["unit"] in ("r", "dB")) for f in figures.values())
     assert {k: f["bar"] for k, f in figures.items() if f["bar"] is not None} == BARRED[words]
     for barred in BARRED[words]:
         assert figures[barred]["baseline"]

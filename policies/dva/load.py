@@ -22,7 +22,8 @@ from policies.dva.decider import STEPS, VideoDecider
 from policies.dva.leapfrog import Rhythm
 from policies.dva.policy import Cell, DVAPolicy, Senses, embodiment_of
 from policies.embodiment import Embodiment
-from policies.idm.model import IDMConfig, InverseDynamics
+from policies.idm.load import load_idm
+from policies.idm.model import InverseDynamics
 from policies.video.network import VideoNetwork, load_video
 
 PARTS = ("video", "idm")
@@ -107,15 +108,8 @@ def load_models(folder: Path | str) -> Models:
     if _views(video) != _views(idm) or video.about["rate"] != idm.about["rate"]:
         told = [f"{[v.name for v in _views(part)]} at {part.about['rate']:g} Hz" for part in parts]
         raise InputError(f"{folder}: the video model sees {told[0]}, the inverse model {told[1]}: they must agree")
-    try:
-        inverse = InverseDynamics(IDMConfig(**idm.about["config"]))
-        inverse.load_state_dict(idm.weights)
-    except (TypeError, KeyError, RuntimeError) as error:
-        line = str(error).splitlines()[-1].strip()
-        raise InputError(f"{idm.folder}: is no checkpoint of this inverse model ({line}); train it again") from error
-    embodiments = tuple(Embodiment.from_dict(values) for values in idm.about["embodiments"])
-    network = load_video(video).to(device).fast()
-    return Models(network, inverse.to(device).eval().requires_grad_(False), embodiments, _hash(parts))
+    (inverse, meaning), network = load_idm(idm), load_video(video)
+    return Models(network.to(device).fast(), inverse.to(device), meaning.embodiments, _hash(parts))
 
 
 def load(

@@ -7,7 +7,7 @@ The baselines say what a dream is worth: nothing moves any more (`copy_last`), o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from policies.video.condition import Condition
 from policies.video.flow import imagine, noise_for, remember
+from policies.video.model import VideoModel
 from policies.video.network import VideoNetwork
 
 CHANGED = 0.08  # difference of brightness from which a pixel counts as changed
@@ -23,6 +24,8 @@ FARTHEST = 6  # [pixels] how far linear motion looks for what moved between two 
 # From frames (B, n, N, D), and how many of them are past, to the actions that lead to the others (B, ., stride * A),
 # normalized.
 Translate = Callable[[Tensor, int], Tensor]
+# Of the noise: one for all rows, or one for each, so that a dream is the same whoever dreams beside it.
+Draws = torch.Generator | Sequence[torch.Generator] | None
 
 
 def dream(
@@ -33,7 +36,7 @@ def dream(
     led: Tensor | None = None,
     steps: int = 3,
     settled: float = 0.0,
-    generator: torch.Generator | None = None,
+    generator: Draws = None,
     translate: Translate | None = None,
     history: int = 4,
 ) -> Iterator[Tensor]:
@@ -44,12 +47,13 @@ def dream(
         seen: (B, S, N, D) frames that have been seen; the newest `context` of them are used.
         condition: of these frames.
         frames: how many to imagine.
-        led: (B, frames, stride * A) normalized actions that lead to them: a replay in the dream. None: the model acts.
+        led: (B, n, stride * A) normalized actions that lead to the first n of them: a replay in the dream. After them,
+            and with None, the model acts.
         steps: denoising steps for each frame.
         settled: see `imagine`.
         generator: of the noise.
-        translate: an inverse dynamics model in the loop: every chunk is imagined, translated into actions, and imagined
-            again as what these actions do.
+        translate: an inverse dynamics model in the loop (`policies.video.translation`): every chunk is imagined,
+            translated into actions, and imagined again as what these actions do.
         history: frames before the chunk that `translate` is given.
     """
     model, c = network.model, network.model.config
@@ -61,16 +65,33 @@ def dream(
     past = seen[:, -history:]
     for begin in range(0, frames, c.chunk):
         count = min(c.chunk, frames - begin)
-        noise = noise_for(model, len(seen), ahead if translate else count, generator)
-        actions = None if led is None else led[:, begin : begin + count]
-        if translate is not None:
+        noise = _noise(model, len(seen), ahead if translate else count, generator)
+        if translate is None:
+            coming = _replayed(condition, led, begin, count)
+        else:
             cache.mark()
             idea = imagine(model, cache, condition.ahead(None), noise, steps, settled)
             cache.rewind()
-            actions = translate(torch.cat([past, idea], dim=1), past.shape[1])[:, :count]
-        chunk = imagine(model, cache, condition.ahead(actions), noise[:, :count], steps, settled)
+            coming = condition.ahead(translate(torch.cat([past, idea], dim=1), past.shape[1])[:, :count])
+        chunk = imagine(model, cache, coming, noise[:, :count], steps, settled)
         past = torch.cat([past, chunk], dim=1)[:, -history:]
         yield chunk
+
+
+def _noise(model: VideoModel, rows: int, frames: int, generator: Draws) -> Tensor:
+    if not isinstance(generator, Sequence):
+        return noise_for(model, rows, frames, generator)
+    return torch.cat([noise_for(model, 1, frames, one) for one in generator])
+
+
+def _replayed(condition: Condition, led: Tensor | None, begin: int, count: int) -> Condition:
+    """Return the conditions of `count` frames from `begin` on, with the actions as far as there are any."""
+    if led is None or begin >= led.shape[1]:
+        return condition.ahead(None)
+    actions = led[:, begin : begin + count]
+    known = torch.arange(count, device=led.device) < actions.shape[1]
+    actions = F.pad(actions, (0, 0, 0, count - actions.shape[1]))
+    return condition.ahead(actions, known.expand(len(led), -1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +117,7 @@ def compare(
     told: bool = False,
     steps: int = 3,
     settled: float = 0.0,
-    generator: torch.Generator | None = None,
+    generator: Draws = None,
     pictures: dict[str, Tensor] | None = None,
 ) -> Comparison:
     """Dream on from the first `seen` of the frames `truth` (B, T, N, D) and compare with the rest.

@@ -69,6 +69,18 @@ def test_what_was_learned_from_video_alone_is_gone_on_with(data: Path, tmp_path:
     assert "model.condition.proprio.weight" in set(after) - set(before)
 
 
+def test_an_inverse_model_learns_another_arm(data: Path, tmp_path: Path) -> None:
+    one = trained("idm", data, tmp_path / "one")
+    other = little_dataset(tmp_path / "other", robot="ur10e", joints=2)
+    both = trained("idm", data, tmp_path / "both", f"data=[{data},{other}]", f"start={one}")
+    before, after = load(one).weights, load(both).weights
+    assert [e["name"].split("+")[0] for e in load(both).about["embodiments"]] == ["ur20", "ur10e"]
+    for name in ("motion", "targets", "servo", "proprio_spread"):
+        assert (before[name][0] == after[name][0]).all()  # what the model has learned to read
+        assert (before[name][1] != after[name][1]).any()
+    assert ((after["motion"][1] > 0).sum(), (before["motion"][1] > 0).sum()) == (2, 0)
+
+
 def test_a_training_is_resumed(data: Path, tmp_path: Path) -> None:
     folder = trained("tokenizer", data, tmp_path / "run")
     text = (folder / "config.yaml").read_text()

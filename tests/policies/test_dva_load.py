@@ -57,12 +57,8 @@ def tiny(folder: Path, seed: int = 0, **changed: Any) -> Path:
         inverse.targets[number, : len(body.actions)] = torch.tensor(body.target_of)
     for parameter in (*network.model.parameters(), *inverse.parameters()):
         parameter.data += 0.05 * torch.randn_like(parameter)
-    about = {
-        "kind": "idm",
-        "config": dataclasses.asdict(idm),
-        "embodiments": [dataclasses.asdict(e) for e in (BODY, WIDE)],
-    }
-    about |= {"views": meaning.about["views"], "rate": 10.0, "stride": stride}
+    about = dataclasses.replace(meaning, embodiments=(BODY, WIDE)).about
+    about |= {"kind": "idm", "config": dataclasses.asdict(idm)}
     save(folder / "video", network.state_dict(), network.about)
     save(folder / "idm", inverse.state_dict(), about | changed)
     return folder
