@@ -10,6 +10,8 @@ budget       success of direct video action and of the baselines on the same bac
 labels       a baseline trained on pseudo-actions that an inverse model read from video, against true actions
 pretraining  direct video action with little robot data, its video model pretrained on video without actions, or not
 loop         one trained checkpoint driven in several ways: leapfrog or not, denoising steps
+imagination  the video model's knowledge with imagination at run time, and put out as actions without it
+memory       success against frames of context, on a task that needs a memory
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.common import Figure, arguments, publish, sized
-from benchmarks.learning import HEADS, Bench, Loop, difference, hours_of, palletlab
+from benchmarks.learning import HEADS, SHARES, Bench, Loop, difference, hours_of, palletlab
 
 HOURS = (0.1, 0.3, 1.0, 3.0, 10.0)
 LITTLE = 0.3  # [h] of robot data beside video without actions
+FRAMES, LONGEST = (1, 16, 64, 256), 128  # of context; of a window in training: episodes are no longer
 LABELLED = 0.3  # [h] that the inverse model learns from
 TINY = (
     "autoencoder.width=16", "autoencoder.channels=2", "transformer.width=16", "transformer.depth=2",
@@ -56,9 +59,9 @@ def budget(bench: Bench, given: argparse.Namespace) -> list[Figure]:
 def labels(bench: Bench, given: argparse.Namespace) -> list[Figure]:
     """A baseline's success with pseudo-actions over its success with true ones."""
     tokenizer = bench.folder / "labels-tokenizer"
-    bench.train("tokenizer", tokenizer, given.minutes * 0.15)
+    bench.train("tokenizer", tokenizer, given.minutes * SHARES["tokenizer"])
     idm = bench.folder / "labels-idm"
-    bench.train("idm", idm, given.minutes * 0.25, f"hours={LABELLED}")
+    bench.train("idm", idm, given.minutes * SHARES["idm"], f"hours={LABELLED}")
     labelled = []
     for number, data in enumerate(bench.data):
         out = bench.folder / f"labelled-{number}"
@@ -83,12 +86,12 @@ def pretraining(bench: Bench, given: argparse.Namespace) -> list[Figure]:
     """Success with little robot data, with and without a video model that saw all of the video before."""
     few = f"hours={LITTLE:g}"
     tokenizer, first = bench.folder / "pre-tokenizer", bench.folder / "pre-video"
-    bench.train("tokenizer", tokenizer, given.minutes * 0.15)
-    bench.train("video", first, given.minutes * 0.6, f"tokenizer={tokenizer}", "actions=false")
+    bench.train("tokenizer", tokenizer, given.minutes * SHARES["tokenizer"])
+    bench.train("video", first, given.minutes * SHARES["video"], f"tokenizer={tokenizer}", "actions=false")
     loops = []
     for name, more in (("with", (f"start={first}",)), ("without", ())):
         folder = bench.folder / f"pre-{name}"
-        bench.train("video", folder / "video", given.minutes * 0.6, f"tokenizer={tokenizer}", few, *more)
+        bench.train("video", folder / "video", given.minutes * SHARES["video"], f"tokenizer={tokenizer}", few, *more)
         bench.dva(folder.name, given.minutes, few, tokenizer=tokenizer, video=folder / "video")
         loops.append(bench.drive("dva", folder, folder.name))
     gain, low, high = difference(loops[0].success, loops[1].success)
@@ -106,11 +109,46 @@ def loop(bench: Bench, given: argparse.Namespace) -> list[Figure]:
     return [rate(name, bench.drive("dva", folder, f"loop-{name}", *more)) for name, more in ways.items()]
 
 
+def imagination(bench: Bench, given: argparse.Namespace) -> list[Figure]:
+    """A video model that imagines, against a baseline that begins with its weights and imagines nothing."""
+    folder = given.checkpoint or bench.dva("imagining", given.minutes)
+    start = f"video={folder / 'video'}"
+    made = bench.baseline("not-imagining", given.minutes * SHARES["idm"], "flow", folder / "video", start)
+    loops = [bench.drive("dva", folder, "imagining-driven"), bench.drive("baseline", made, made.name)]
+    gain, low, high = difference(loops[0].success, loops[1].success)
+    return [
+        rate("imagination at run time", loops[0]),
+        rate("none, the same video model", loops[1]),
+        Figure("gain", gain, "", None, "same variants", low=low, high=high),
+    ]
+
+
+def memory(bench: Bench, given: argparse.Namespace) -> list[Figure]:
+    """Success against frames of context: what lies further back is neither seen in training nor kept."""
+    figures = []
+    tokenizer = bench.folder / "memory-tokenizer"
+    bench.train("tokenizer", tokenizer, given.minutes * SHARES["tokenizer"])
+    for frames in given.frames or FRAMES:
+        # A layer's reach counts the frame that is imagined, too; anchors would be a memory of their own.
+        length = min(max(2 * frames, 32), 8 if given.tiny else LONGEST)
+        reach = (
+            f"transformer.context={frames + 1}",
+            f"transformer.local={min(frames + 1, 32)}",
+            "transformer.anchors=0",
+        )
+        whole = (*reach, f"training.video.length={length}", f"training.video.batch={max(1, 128 // length)}")
+        folder = bench.dva(f"memory-{frames}", given.minutes, *whole, tokenizer=tokenizer)
+        figures.append(rate(f"{frames} frames of context", bench.drive("dva", folder, folder.name)))
+    return figures
+
+
 STUDIES: dict[str, Callable[[Bench, argparse.Namespace], list[Figure]]] = {
     "budget": budget,
     "labels": labels,
     "pretraining": pretraining,
     "loop": loop,
+    "imagination": imagination,
+    "memory": memory,
 }
 
 
@@ -122,7 +160,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--variants", type=Path, help="held-out variants: a table of `palletlab generate`")
     parser.add_argument("--minutes", type=float, help="of training, for each policy in all")
     parser.add_argument("--hours", type=float, nargs="+", help="of data, in `budget`")
-    parser.add_argument("--checkpoint", type=Path, help="in `loop`: a trained one")
+    parser.add_argument("--frames", type=int, nargs="+", help="of context, in `memory`")
+    parser.add_argument("--checkpoint", type=Path, help="in `loop` and `imagination`: a trained one")
     parser.add_argument("--work", type=Path, help="folder for all that is made; what is there is not made again")
     given = parser.parse_args(words)
     given.minutes = given.minutes or sized(given, 60.0, 2.0, 0.02)
