@@ -51,9 +51,9 @@ def checkpoint(folder: Path, body: Embodiment = TOY, texts: tuple[str, ...] = TE
     inverse.targets[0, : len(body.actions)] = torch.tensor(body.target_of)
     for parameter in (*network.model.parameters(), *inverse.parameters()):
         parameter.data += 0.05 * torch.randn_like(parameter)
-    about = {"kind": "idm", "config": dataclasses.asdict(idm), "embodiments": [dataclasses.asdict(body)]}
+    about = network.about | {"kind": "idm", "config": dataclasses.asdict(idm)}
     save(folder / "video", network.state_dict(), network.about)
-    save(folder / "idm", inverse.state_dict(), about | {"views": network.meaning.about["views"], "rate": 10.0})
+    save(folder / "idm", inverse.state_dict(), about)
     return folder
 
 
