@@ -176,7 +176,7 @@ def main(words: Sequence[str] | None = None) -> None:
     bench = Bench(work, tuple(path.resolve() for path in given.data), given.variants.resolve(), settings, driving)
     figures = STUDIES[given.study](bench, given)
     where = f"{hours_of(bench.data):.2f} h of data, {given.minutes:g} minutes of training each"
-    publish(given.study, given, figures, where)
+    publish("studies", given, figures, f"{given.study}, {where}")
 
 
 def _little(work: Path) -> tuple[list[Path], Path]:
